@@ -1,0 +1,300 @@
+//! The asynchronous face of the keys' home.
+//!
+//! A hand-off to another thread costs more than an ECDSA signature in software, so a backend that may be called by
+//! many threads at once is called where the caller stands; a PKCS#11 module is called by lanes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::{
+    Curve, Error, Facts, KeyId, Label, Listing, Point, SecretBytes, Session, StoredKey, Tombstone,
+};
+use super::{pkcs11, software};
+use crate::algorithm::{KeyManagementAlgorithm, SignatureAlgorithm};
+
+/// What a canary signature signs: no JWS begins with it (RFC 7515 §3.1: a base64url header).
+const CANARY: &[u8] = b"(canary)";
+
+/// Where keys live: `[backend]` of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Settings {
+    /// `kind = "software"`: files that are sealed under a passphrase.
+    Software(software::Settings),
+    /// `kind = "pkcs11"`: a token behind a PKCS#11 module.
+    Pkcs11(pkcs11::Settings),
+}
+
+impl Settings {
+    /// Makes relative paths relative to `base`, the configuration file's folder.
+    pub fn resolve_paths(&mut self, base: &Path) {
+        match self {
+            Settings::Software(settings) => {
+                settings.directory = base.join(&settings.directory);
+                settings.passphrase_file = base.join(&settings.passphrase_file);
+            }
+            // A module is never looked for relative to anything: `open` demands an absolute path.
+            Settings::Pkcs11(settings) => settings.pin_file = base.join(&settings.pin_file),
+        }
+    }
+}
+
+/// Whether the device answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It does, as far as is known.
+    Up,
+    /// It failed, and is being tried again.
+    Down,
+}
+
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Up => "up",
+            State::Down => "down",
+        }
+    }
+}
+
+/// The home of the keys. Clones share it.
+#[derive(Clone)]
+pub struct Device {
+    facts: Arc<Facts>,
+    execution: Execution,
+}
+
+#[derive(Clone)]
+enum Execution {
+    Inline(Arc<software::Directory>),
+    Lanes(Arc<pkcs11::Lanes>),
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Device").field(&self.facts.description).finish()
+    }
+}
+
+impl Device {
+    /// Opens the home of the keys and finds out what it can do. Blocks, for seconds where a passphrase is stretched.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] with the cause and the remedy in words.
+    pub fn open(settings: &Settings) -> Result<Device, Error> {
+        let (facts, execution) = match settings {
+            Settings::Software(settings) => {
+                let directory = software::Directory::open(settings)?;
+                (directory.facts(), Execution::Inline(Arc::new(directory)))
+            }
+            Settings::Pkcs11(settings) => {
+                let (facts, lanes) = pkcs11::open(settings)?;
+                (facts, Execution::Lanes(Arc::new(lanes)))
+            }
+        };
+        Ok(Device {
+            facts: Arc::new(facts),
+            execution,
+        })
+    }
+
+    /// What was found out when it was opened.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Whether it answers.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match &self.execution {
+            Execution::Inline(_) => State::Up,
+            Execution::Lanes(lanes) => lanes.state(),
+        }
+    }
+
+    /// How many requests wait for a lane.
+    #[must_use]
+    pub fn queue_length(&self) -> usize {
+        match &self.execution {
+            Execution::Inline(_) => 0,
+            Execution::Lanes(lanes) => lanes.queue_length(),
+        }
+    }
+
+    /// A canary signature: a device may say that it is well after it has gone.
+    ///
+    /// # Errors
+    /// When it does not sign.
+    pub async fn probe(&self, key: &KeyId, algorithm: SignatureAlgorithm) -> Result<(), Error> {
+        self.sign(key, algorithm, Bytes::from_static(CANARY), None)
+            .await
+            .map(drop)
+    }
+
+    /// See [`Session::list`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn list(&self) -> Result<Listing, Error> {
+        self.write(|session| session.list()).await
+    }
+
+    /// See [`Session::generate`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn generate(&self, label: &Label) -> Result<StoredKey, Error> {
+        let label = label.clone();
+        self.write(move |session| session.generate(&label)).await
+    }
+
+    /// See [`Session::bury`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn bury(&self, tombstone: &Tombstone) -> Result<(), Error> {
+        let tombstone = tombstone.clone();
+        self.write(move |session| session.bury(&tombstone)).await
+    }
+
+    /// See [`Session::sign`]. Not asked any more when `deadline` has passed before a lane is free.
+    ///
+    /// # Errors
+    /// As there, and [`Error::QueueFull`], [`Error::DeadlinePassed`].
+    pub async fn sign(
+        &self,
+        key: &KeyId,
+        algorithm: SignatureAlgorithm,
+        input: Bytes,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<u8>, Error> {
+        match &self.execution {
+            Execution::Inline(session) => session.sign(key, algorithm, &input),
+            Execution::Lanes(lanes) => {
+                let key = key.clone();
+                lanes
+                    .ask(deadline, move |session| session.sign(&key, algorithm, &input))
+                    .await
+            }
+        }
+    }
+
+    /// See [`Session::unwrap_key`].
+    ///
+    /// # Errors
+    /// As for [`Device::sign`].
+    pub async fn unwrap_key(
+        &self,
+        key: &KeyId,
+        algorithm: KeyManagementAlgorithm,
+        ciphertext: Vec<u8>,
+        deadline: Option<Instant>,
+    ) -> Result<SecretBytes, Error> {
+        match &self.execution {
+            Execution::Inline(session) => session.unwrap_key(key, algorithm, &ciphertext),
+            Execution::Lanes(lanes) => {
+                let key = key.clone();
+                lanes
+                    .ask(deadline, move |session| {
+                        session.unwrap_key(&key, algorithm, &ciphertext)
+                    })
+                    .await
+            }
+        }
+    }
+
+    /// See [`Session::agree`].
+    ///
+    /// # Errors
+    /// As for [`Device::sign`].
+    pub async fn agree(
+        &self,
+        key: &KeyId,
+        curve: Curve,
+        peer: Point,
+        deadline: Option<Instant>,
+    ) -> Result<SecretBytes, Error> {
+        match &self.execution {
+            Execution::Inline(session) => session.agree(key, curve, &peer),
+            Execution::Lanes(lanes) => {
+                let key = key.clone();
+                lanes
+                    .ask(deadline, move |session| session.agree(&key, curve, &peer))
+                    .await
+            }
+        }
+    }
+
+    /// See [`Session::seal`].
+    ///
+    /// # Errors
+    /// As for [`Device::sign`].
+    pub async fn seal(
+        &self,
+        key: &KeyId,
+        nonce: [u8; 12],
+        aad: Vec<u8>,
+        plaintext: SecretBytes,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<u8>, Error> {
+        match &self.execution {
+            Execution::Inline(session) => session.seal(key, &nonce, &aad, &plaintext),
+            Execution::Lanes(lanes) => {
+                let key = key.clone();
+                lanes
+                    .ask(deadline, move |session| {
+                        session.seal(&key, &nonce, &aad, &plaintext)
+                    })
+                    .await
+            }
+        }
+    }
+
+    /// See [`Session::unseal`].
+    ///
+    /// # Errors
+    /// As for [`Device::sign`].
+    pub async fn unseal(
+        &self,
+        key: &KeyId,
+        nonce: [u8; 12],
+        aad: Vec<u8>,
+        sealed: Vec<u8>,
+        deadline: Option<Instant>,
+    ) -> Result<SecretBytes, Error> {
+        match &self.execution {
+            Execution::Inline(session) => session.unseal(key, &nonce, &aad, &sealed),
+            Execution::Lanes(lanes) => {
+                let key = key.clone();
+                lanes
+                    .ask(deadline, move |session| {
+                        session.unseal(&key, &nonce, &aad, &sealed)
+                    })
+                    .await
+            }
+        }
+    }
+
+    /// Slow and rare: never on a thread that serves requests, and one at a time on a token.
+    async fn write<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Session) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        match &self.execution {
+            Execution::Inline(session) => {
+                let session = Arc::clone(session);
+                tokio::task::spawn_blocking(move || ask(&*session))
+                    .await
+                    .unwrap_or_else(|_| Err(Error::Device("a panic in the backend".to_owned())))
+            }
+            Execution::Lanes(lanes) => lanes.write(ask).await,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Keys in a token behind a PKCS#11 module (PKCS #11 Specification 3.1): made there, sensitive, never extractable.
+//!
+//! `token` opens the module, logs in and brings it back after a failure; `session` is one conversation with it, and
+//! `lane` the threads that hold them; `listing` reads all that is ours in it; `mechanism` says how JOSE's algorithms are asked for, `object` what keys look
+//! like, `trial` finds out what a token and a key really do, `error` says what the module's return values mean for us.
+
+mod error;
+mod lane;
+mod listing;
+mod mechanism;
+mod object;
+mod session;
+mod token;
+mod trial;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use serde::Deserialize;
+
+pub(super) use self::lane::Lanes;
+use self::token::Token;
+use super::software::RsaBits;
+use super::{Error, Facts};
+
+/// How many requests may wait, unless the configuration says otherwise.
+const QUEUE: usize = 256;
+
+/// `[backend]` with `kind = "pkcs11"`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The module, an absolute path: `/usr/lib/softhsm/libsofthsm2.so`.
+    pub module: PathBuf,
+    /// Label of the token.
+    pub token: String,
+    /// Serial number of the token. Set: another token with the same label is refused.
+    #[serde(default)]
+    pub serial: Option<String>,
+    /// File with the user PIN, of mode 0600. A line end after it does not count.
+    pub pin_file: PathBuf,
+    /// How many threads, each with a session of its own, call the module. Default: one for each core.
+    #[serde(default)]
+    pub lanes: Option<NonZeroUsize>,
+    /// How many requests may wait for a lane; more are refused. Default: 256.
+    #[serde(default)]
+    pub queue: Option<NonZeroUsize>,
+    /// Length of RSA moduli that are made, in bits: 2048, 3072 or 4096.
+    #[serde(default)]
+    pub rsa_bits: RsaBits,
+}
+
+/// Opens the token, finds out what it can do, and starts the lanes.
+pub(super) fn open(settings: &Settings) -> Result<(Facts, Lanes), Error> {
+    let token = Arc::new(Token::open(settings)?);
+    let facts = token.facts()?;
+    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let lanes = settings.lanes.unwrap_or(cores).get();
+    let queue = settings.queue.map_or(QUEUE, NonZeroUsize::get);
+    Ok((facts, Lanes::start(&token, lanes, queue)?))
+}

@@ -1,0 +1,128 @@
+//! Finding out by trying: what a token can do (a mechanism in its list may still fail), whether a key's public half
+//! is its own, and whether the token is alive (it may say so after it has gone).
+
+use cryptoki::mechanism::MechanismType;
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+
+use super::error::Failure;
+use super::mechanism;
+use super::object::{self, Design, Handles};
+use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
+use crate::backend::software::RsaBits;
+use crate::backend::{Curve, Error, KeyId, Label, Point, PublicKey};
+use crate::{jwe, signature};
+
+/// What is signed and encrypted to try a key: no JWS begins with it (RFC 7515 §3.1: a base64url header).
+const CANARY: &[u8] = b"(canary)";
+
+/// What a token can do, and what it cannot although JOSE has it.
+pub(super) fn capabilities(
+    session: &Session,
+    mechanisms: &[MechanismType],
+) -> (Vec<RingAlgorithm>, Vec<String>) {
+    let signatures = SignatureAlgorithm::ALL.iter().copied().map(RingAlgorithm::Signature);
+    let others = KeyManagementAlgorithm::ALL.iter().copied().map(RingAlgorithm::KeyManagement);
+    let (mut can, mut gaps) = (Vec::new(), Vec::new());
+    // An RSA key takes long to make: algorithms that can use the same one stand next to each other.
+    let mut last: Option<(RingAlgorithm, Handles)> = None;
+    for algorithm in signatures.chain(others).chain([RingAlgorithm::Seal]) {
+        let missing = mechanism::needed(algorithm)
+            .into_iter()
+            .find(|mechanism| !mechanisms.contains(mechanism));
+        if let Some(missing) = missing {
+            gaps.push(format!("{}: the token has no {missing}", algorithm.as_str()));
+            continue;
+        }
+        let handles = match last {
+            Some((alike, handles)) if object::is_alike(alike, algorithm) => Ok(handles),
+            _ => object::generate(
+                session,
+                &Design {
+                    algorithm,
+                    rsa_bits: RsaBits::B2048,
+                    lasting: None,
+                },
+            ),
+        };
+        let tried = handles.map_err(Failure::from).and_then(|(public, private)| {
+            last = Some((algorithm, (public, private)));
+            let public = match public {
+                Some(public) => object::read_public(session, algorithm, public)?,
+                None => None,
+            };
+            prove(session, private, algorithm, public.as_ref())
+        });
+        match tried {
+            Ok(()) => can.push(algorithm),
+            Err(failure) => {
+                gaps.push(format!("{}: {}", algorithm.as_str(), Error::from(failure)));
+            }
+        }
+    }
+    (can, gaps)
+}
+
+/// Uses a key, and checks the result with its public half in this process.
+pub(super) fn prove(
+    session: &Session,
+    key: ObjectHandle,
+    algorithm: RingAlgorithm,
+    public: Option<&PublicKey>,
+) -> Result<(), Failure> {
+    let is_right = match (algorithm, public) {
+        (RingAlgorithm::Signature(alg), Some(public)) => {
+            let signature = mechanism::sign(session, key, alg, CANARY)?;
+            signature::verify(alg, public, CANARY, &signature).is_ok()
+        }
+        (
+            RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs),
+            Some(PublicKey::Ec { curve: Curve::P256, x, y }),
+        ) => {
+            let (sec1, z) = jwe::agree_with(x, y).map_err(|_| wrong())?;
+            *mechanism::agree(session, key, Curve::P256, &Point { sec1 })? == *z
+        }
+        (RingAlgorithm::KeyManagement(alg), Some(PublicKey::Rsa { n, e })) => {
+            let ciphertext = jwe::wrap(alg, n, e, CANARY).map_err(|_| wrong())?;
+            *mechanism::unwrap_key(session, key, alg, &ciphertext)? == CANARY
+        }
+        (RingAlgorithm::Seal, None) => {
+            // Only for trying: a random nonce, like every other.
+            let mut nonce = [0; 12];
+            aws_lc_rs::rand::fill(&mut nonce).map_err(|_| wrong())?;
+            let sealed = mechanism::seal(session, key, &nonce, CANARY, CANARY)?;
+            *mechanism::unseal(session, key, &nonce, CANARY, &sealed)? == CANARY
+        }
+        _ => false,
+    };
+    if is_right { Ok(()) } else { Err(wrong()) }
+}
+
+fn wrong() -> Failure {
+    Failure::Final(Error::Device("it computes something else".to_owned()))
+}
+
+/// A signature by any key of ours; nothing where there is none yet.
+pub(super) fn canary(session: &Session) -> Result<(), Failure> {
+    let keys = session.find_objects(&[
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::Token(true),
+        Attribute::Sign(true),
+    ])?;
+    for key in keys {
+        let description = object::describe(session, key)?;
+        let Some(label) = label_of(&description.label) else {
+            continue;
+        };
+        let algorithm = label.ring.algorithm();
+        let id = KeyId(description.id.into());
+        let public = object::find_public(session, algorithm, &id)?;
+        return prove(session, key, algorithm, public.as_ref());
+    }
+    Ok(())
+}
+
+/// The label of a key of ours.
+pub(super) fn label_of(label: &[u8]) -> Option<Label> {
+    std::str::from_utf8(label).ok()?.parse().ok()
+}

@@ -1,0 +1,360 @@
+//! Sealed files: AES-256-GCM under a key that argon2id (RFC 9106) derives from a passphrase and the folder's salt.
+//!
+//! A file is complete before it has its name, and on the disk before its writer is told so. Name, label and id are
+//! authenticated with the content, so a file cannot be passed off as another.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::backend::{Error, SecretBytes};
+
+/// The file that holds the salt, and proves that a passphrase is the right one.
+const SALT_FILE: &str = "salt.json";
+/// What the salt file seals.
+const PROOF: &[u8] = b"signet software backend 1";
+/// The longest file that is read, in octets: an RSA key of 4096 bits takes under 4 KiB.
+const LONGEST_FILE: u64 = 16 * 1024;
+/// Memory in KiB, passes and lanes of argon2id: RFC 9106 §4, the second recommended option.
+const STRETCH: (u32, u32, u32) = (64 * 1024, 3, 4);
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Key,
+    Tombstone,
+}
+
+impl Kind {
+    fn extension(self) -> &'static str {
+        match self {
+            Kind::Key => "key",
+            Kind::Tombstone => "tombstone",
+        }
+    }
+}
+
+/// The name of the file of a key or tombstone.
+pub(super) fn name_of(kind: Kind, id: &[u8]) -> String {
+    let id: String = id.iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("{id}.{}", kind.extension())
+}
+
+/// What is in a file, opened.
+pub(super) struct Record {
+    /// The label of a key.
+    pub(super) name: String,
+    /// 16 random octets.
+    pub(super) id: Vec<u8>,
+    pub(super) secret: SecretBytes,
+}
+
+/// A file as JSON. Octets are in base64.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// What a person may read: a label, or a tombstone's name. In the salt file: the salt.
+    name: String,
+    nonce: String,
+    sealed: String,
+}
+
+/// The folder, and the key that seals its files.
+pub(super) struct Vault {
+    directory: PathBuf,
+    key: LessSafeKey,
+}
+
+impl Vault {
+    pub(super) fn open(directory: &Path, passphrase_file: &Path) -> Result<Vault, Error> {
+        make_directory(directory)?;
+        let passphrase = read_passphrase(passphrase_file)?;
+        let salt_file = directory.join(SALT_FILE);
+        if !salt_file.exists() {
+            let salt = STANDARD.encode(random::<16>()?);
+            let key = stretch(&passphrase, &salt)?;
+            let written = Written::seal(&key, SALT_FILE, salt, PROOF)?;
+            // Another process may have made it in the meantime: then its salt counts.
+            match persist(directory, SALT_FILE, &written) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(|error| cannot("write", &salt_file, &error))?,
+            }
+        }
+        let written = Written::read(&salt_file)?;
+        let key = stretch(&passphrase, &written.name)?;
+        if written.open(&key, SALT_FILE).is_err() {
+            return Err(Error::Unusable(format!(
+                "the passphrase in {} is not the one that sealed {}",
+                passphrase_file.display(),
+                directory.display()
+            )));
+        }
+        Ok(Vault {
+            directory: directory.to_owned(),
+            key,
+        })
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The names of all files of ours.
+    pub(super) fn names(&self) -> Result<Vec<(Kind, String)>, Error> {
+        let unreadable = |error| cannot("read", &self.directory, &error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            for kind in [Kind::Key, Kind::Tombstone] {
+                let extension = Path::new(name).extension();
+                if extension.is_some_and(|it| it == kind.extension()) {
+                    names.push((kind, name.to_owned()));
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// Writes a new file, durable when this returns; answers with its random id.
+    pub(super) fn write(&self, kind: Kind, name: &str, secret: &[u8]) -> Result<Vec<u8>, Error> {
+        let id = random::<16>()?;
+        let file = name_of(kind, &id);
+        let written = Written::seal(&self.key, &file, name.to_owned(), secret)?;
+        persist(&self.directory, &file, &written)
+            .map_err(|error| Error::Device(format!("cannot write {file}: {error}")))?;
+        Ok(id.to_vec())
+    }
+
+    pub(super) fn read(&self, kind: Kind, file: &str) -> Result<Record, Error> {
+        let path = self.directory.join(file);
+        let written = Written::read(&path)?;
+        let secret = written
+            .open(&self.key, file)
+            .map_err(|_| Error::Unusable(format!("{} was changed", path.display())))?;
+        // The name was authenticated, so it is one that `name_of` made.
+        let hex = file.strip_suffix(kind.extension()).unwrap_or_default();
+        let id = (0..hex.len() / 2)
+            .filter_map(|at| u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok())
+            .collect();
+        Ok(Record {
+            name: written.name,
+            id,
+            secret,
+        })
+    }
+}
+
+impl Written {
+    fn seal(key: &LessSafeKey, file: &str, name: String, secret: &[u8]) -> Result<Written, Error> {
+        let nonce = random::<12>()?;
+        let mut sealed = Vec::with_capacity(secret.len() + AES_256_GCM.tag_len());
+        sealed.extend_from_slice(secret);
+        key.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(authenticated(file, &name)),
+            &mut sealed,
+        )
+        .map_err(|_| Error::Device("sealing failed".to_owned()))?;
+        Ok(Written {
+            name,
+            nonce: STANDARD.encode(nonce),
+            sealed: STANDARD.encode(sealed),
+        })
+    }
+
+    fn open(&self, key: &LessSafeKey, file: &str) -> Result<SecretBytes, Error> {
+        let decode = |text: &str| STANDARD.decode(text).map_err(|_| Error::Undecryptable);
+        let nonce: [u8; 12] =
+            decode(&self.nonce)?.try_into().map_err(|_| Error::Undecryptable)?;
+        let mut secret = Zeroizing::new(decode(&self.sealed)?);
+        let length = key
+            .open_in_place(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(authenticated(file, &self.name)),
+                &mut secret,
+            )
+            .map_err(|_| Error::Undecryptable)?
+            .len();
+        secret.truncate(length);
+        Ok(secret)
+    }
+
+    fn read(path: &Path) -> Result<Written, Error> {
+        let file = open_private(path)?;
+        let mut json = Vec::new();
+        file.take(LONGEST_FILE)
+            .read_to_end(&mut json)
+            .map_err(|error| cannot("read", path, &error))?;
+        serde_json::from_slice(&json)
+            .map_err(|_| Error::Unusable(format!("{} is not a key file", path.display())))
+    }
+}
+
+fn authenticated(file: &str, name: &str) -> Vec<u8> {
+    format!("{file}\n{name}").into_bytes()
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut octets = [0; N];
+    rand::fill(&mut octets).map_err(|_| Error::Device("no random octets".to_owned()))?;
+    Ok(octets)
+}
+
+fn stretch(passphrase: &[u8], salt: &str) -> Result<LessSafeKey, Error> {
+    let (memory, passes, lanes) = STRETCH;
+    let mut key = Zeroizing::new([0; 32]);
+    let params = Params::new(memory, passes, lanes, Some(key.len()));
+    params
+        .and_then(|params| {
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(
+                passphrase,
+                salt.as_bytes(),
+                &mut *key,
+            )
+        })
+        .map_err(|error| Error::Unusable(format!("cannot stretch the passphrase: {error}")))?;
+    UnboundKey::new(&AES_256_GCM, &*key)
+        .map(LessSafeKey::new)
+        .map_err(|_| Error::Unusable("cannot stretch the passphrase".to_owned()))
+}
+
+fn read_passphrase(path: &Path) -> Result<SecretBytes, Error> {
+    let file = open_private(path)?;
+    // Room for all of it, so that growing leaves no copies behind.
+    let mut passphrase = Zeroizing::new(Vec::with_capacity(1024));
+    file.take(1024)
+        .read_to_end(&mut passphrase)
+        .map_err(|error| cannot("read", path, &error))?;
+    while passphrase.last().is_some_and(|octet| matches!(octet, b'\n' | b'\r')) {
+        passphrase.pop();
+    }
+    if passphrase.is_empty() {
+        return Err(Error::Unusable(format!("{} is empty", path.display())));
+    }
+    Ok(passphrase)
+}
+
+/// Opens a file that nobody else may read.
+fn open_private(path: &Path) -> Result<File, Error> {
+    let file = File::open(path).map_err(|error| cannot("read", path, &error))?;
+    let metadata = file.metadata().map_err(|error| cannot("read", path, &error))?;
+    refuse_loose(path, metadata.mode(), "600")?;
+    Ok(file)
+}
+
+fn make_directory(path: &Path) -> Result<(), Error> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| cannot("make", path, &error))?;
+    let metadata = fs::metadata(path).map_err(|error| cannot("read", path, &error))?;
+    refuse_loose(path, metadata.mode(), "700")
+}
+
+fn refuse_loose(path: &Path, mode: u32, wanted: &str) -> Result<(), Error> {
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Error::Unusable(format!(
+        "{path} is open to other users (mode {:03o}): run `chmod {wanted} {path}`",
+        mode & 0o777
+    )))
+}
+
+/// The file appears under its name only when all of it is on the disk, and never replaces another.
+fn persist(directory: &Path, name: &str, written: &Written) -> io::Result<()> {
+    let json = serde_json::to_vec(written)?;
+    let suffix = random::<8>().map_err(io::Error::other)?;
+    let temporary = directory.join(format!("{name}.{:016x}.new", u64::from_ne_bytes(suffix)));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    let linked = file
+        .write_all(&json)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::hard_link(&temporary, directory.join(name)));
+    fs::remove_file(&temporary)?;
+    linked?;
+    File::open(directory)?.sync_all()
+}
+
+fn cannot(verb: &str, path: &Path, error: &io::Error) -> Error {
+    Error::Unusable(format!("cannot {verb} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn private(path: &Path, content: &str) {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn files_open_only_as_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let passphrase = folder.path().join("passphrase");
+        private(&passphrase, "correct horse\n");
+        let directory = folder.path().join("keys");
+        let vault = Vault::open(&directory, &passphrase).unwrap();
+        let id = vault.write(Kind::Key, "label", b"secret").unwrap();
+        let file = name_of(Kind::Key, &id);
+        assert_eq!(vault.names().unwrap(), [(Kind::Key, file.clone())]);
+
+        private(&passphrase, "correct horse");
+        let again = Vault::open(&directory, &passphrase).unwrap();
+        let record = again.read(Kind::Key, &file).unwrap();
+        assert_eq!((record.name.as_str(), &record.id), ("label", &id));
+        assert_eq!(&record.secret[..], b"secret");
+
+        let path = directory.join(&file);
+        let content = fs::read_to_string(&path).unwrap();
+        private(&path, &content.replace("label", "lever"));
+        assert!(again.read(Kind::Key, &file).is_err());
+        let other = name_of(Kind::Key, &[0; 16]);
+        private(&directory.join(&other), &content);
+        assert!(again.read(Kind::Key, &other).is_err());
+
+        private(&passphrase, "wrong");
+        let error = Vault::open(&directory, &passphrase).err().unwrap().to_string();
+        assert!(error.contains("passphrase"), "{error}");
+    }
+
+    #[test]
+    fn loose_modes_are_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let passphrase = folder.path().join("passphrase");
+        private(&passphrase, "correct horse");
+        let directory = folder.path().join("keys");
+        Vault::open(&directory, &passphrase).unwrap();
+        for (path, mode) in [
+            (&directory, 0o750),
+            (&passphrase, 0o640),
+            (&directory.join(SALT_FILE), 0o604),
+        ] {
+            let before = fs::metadata(path).unwrap().permissions();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = Vault::open(&directory, &passphrase).err().unwrap().to_string();
+            assert!(error.contains("chmod"), "{error}");
+            fs::set_permissions(path, before).unwrap();
+        }
+        assert!(Vault::open(&directory, &folder.path().join("none")).is_err());
+        private(&passphrase, "\n");
+        assert!(Vault::open(&directory, &passphrase).is_err());
+    }
+}

@@ -1,0 +1,272 @@
+//! Keys in files, sealed under a passphrase: for development, and where there is no token.
+//!
+//! One file for each key and each tombstone, written once. Keys are opened once and then used from a map that readers
+//! share without a lock, so a signature costs what it costs and nothing more.
+
+mod file;
+mod key;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde::Deserialize;
+
+use self::file::{Kind, Vault};
+use self::key::Key;
+use super::{
+    Curve, Error, Facts, KeyId, Label, Listing, Point, SecretBytes, Session, StoredKey, Tombstone,
+};
+use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
+
+/// `[backend]` with `kind = "software"`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Folder of the key files, of mode 0700. Made when it is not there.
+    pub directory: PathBuf,
+    /// File with the passphrase that seals them, of mode 0600. A line end after it does not count.
+    pub passphrase_file: PathBuf,
+    /// Length of RSA moduli that are made, in bits: 2048, 3072 or 4096.
+    #[serde(default)]
+    pub rsa_bits: RsaBits,
+}
+
+/// Length of an RSA modulus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "u32")]
+pub enum RsaBits {
+    /// 2048 bits.
+    #[default]
+    B2048,
+    /// 3072 bits.
+    B3072,
+    /// 4096 bits.
+    B4096,
+}
+
+impl RsaBits {
+    /// As a number.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        match self {
+            RsaBits::B2048 => 2048,
+            RsaBits::B3072 => 3072,
+            RsaBits::B4096 => 4096,
+        }
+    }
+}
+
+impl TryFrom<u32> for RsaBits {
+    type Error = &'static str;
+
+    fn try_from(bits: u32) -> Result<Self, &'static str> {
+        [RsaBits::B2048, RsaBits::B3072, RsaBits::B4096]
+            .into_iter()
+            .find(|it| it.bits() == bits)
+            .ok_or("rsa_bits must be 2048, 3072 or 4096")
+    }
+}
+
+type Keys = HashMap<KeyId, Arc<Loaded>>;
+
+struct Loaded {
+    key: Key,
+    stored: StoredKey,
+}
+
+/// The folder of key files, opened.
+pub(super) struct Directory {
+    vault: Vault,
+    rsa_bits: RsaBits,
+    keys: ArcSwap<Keys>,
+    /// Held while the map is replaced.
+    writer: Mutex<()>,
+}
+
+impl Directory {
+    /// Stretches the passphrase and opens the folder.
+    pub(super) fn open(settings: &Settings) -> Result<Directory, Error> {
+        let directory = Directory {
+            vault: Vault::open(&settings.directory, &settings.passphrase_file)?,
+            rsa_bits: settings.rsa_bits,
+            keys: ArcSwap::default(),
+            writer: Mutex::new(()),
+        };
+        directory.list()?;
+        Ok(directory)
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        let place = self.vault.directory().display().to_string();
+        let mut algorithms: Vec<RingAlgorithm> = SignatureAlgorithm::ALL
+            .iter()
+            .map(|alg| RingAlgorithm::Signature(*alg))
+            .collect();
+        algorithms.extend(
+            KeyManagementAlgorithm::ALL.iter().map(|alg| RingAlgorithm::KeyManagement(*alg)),
+        );
+        algorithms.push(RingAlgorithm::Seal);
+        Facts {
+            kind: "software",
+            description: place.clone(),
+            location: format!("files in {place}"),
+            algorithms,
+            gaps: Vec::new(),
+        }
+    }
+
+    /// Runs `with` on the key, provided that its ring is of `algorithm`.
+    fn using<T>(
+        &self,
+        id: &KeyId,
+        algorithm: RingAlgorithm,
+        with: impl FnOnce(&Key) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let keys = self.keys.load();
+        let loaded = keys.get(id).ok_or(Error::NoSuchKey)?;
+        if loaded.stored.label.ring.algorithm() != algorithm {
+            return Err(Error::Unsupported);
+        }
+        with(&loaded.key)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
+        // What it guards is replaced whole, so a panic leaves nothing half done.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn load(&self, name: &str) -> Result<Loaded, Error> {
+        let record = self.vault.read(Kind::Key, name)?;
+        let label: Label = record
+            .name
+            .parse()
+            .map_err(|_| Error::Unusable(format!("{name} has a label that is not ours")))?;
+        let key = Key::from_secret(label.ring.algorithm(), &record.secret)?;
+        let stored = StoredKey {
+            id: KeyId(record.id.into()),
+            public: key.public()?,
+            label,
+            defects: Vec::new(),
+        };
+        Ok(Loaded { key, stored })
+    }
+}
+
+impl Session for Directory {
+    fn list(&self) -> Result<Listing, Error> {
+        let _held = self.lock();
+        let before = self.keys.load();
+        let known: HashMap<String, &Arc<Loaded>> = before
+            .iter()
+            .map(|(id, loaded)| (file::name_of(Kind::Key, &id.0), loaded))
+            .collect();
+        let mut after = Keys::new();
+        let mut listing = Listing::default();
+        for (kind, name) in self.vault.names()? {
+            match kind {
+                Kind::Key => {
+                    let loaded = match known.get(&name) {
+                        Some(loaded) => Ok(Arc::clone(loaded)),
+                        None => self.load(&name).map(Arc::new),
+                    };
+                    match loaded {
+                        Ok(loaded) => {
+                            listing.keys.push(loaded.stored.clone());
+                            after.insert(loaded.stored.id.clone(), loaded);
+                        }
+                        Err(error) => listing.strange.push(format!("{name}: {error}")),
+                    }
+                }
+                Kind::Tombstone => {
+                    let tombstone = self.vault.read(kind, &name).and_then(|record| {
+                        Tombstone::from_json(&record.secret)
+                            .map_err(|error| Error::Unusable(error.to_string()))
+                    });
+                    match tombstone {
+                        Ok(tombstone) => listing.tombstones.push(tombstone),
+                        Err(error) => listing.strange.push(format!("{name}: {error}")),
+                    }
+                }
+            }
+        }
+        self.keys.store(Arc::new(after));
+        Ok(listing)
+    }
+
+    fn generate(&self, label: &Label) -> Result<StoredKey, Error> {
+        let secret = key::generate(label.ring.algorithm(), self.rsa_bits)?;
+        let id = self.vault.write(Kind::Key, &label.to_string(), &secret)?;
+        let key = Key::from_secret(label.ring.algorithm(), &secret)?;
+        let stored = StoredKey {
+            id: KeyId(id.into()),
+            label: label.clone(),
+            public: key.public()?,
+            defects: Vec::new(),
+        };
+        let _held = self.lock();
+        let mut keys = Keys::clone(&self.keys.load());
+        let loaded = Loaded {
+            key,
+            stored: stored.clone(),
+        };
+        keys.insert(stored.id.clone(), Arc::new(loaded));
+        self.keys.store(Arc::new(keys));
+        Ok(stored)
+    }
+
+    fn bury(&self, tombstone: &Tombstone) -> Result<(), Error> {
+        self.vault
+            .write(Kind::Tombstone, &tombstone.name(), &tombstone.to_json())
+            .map(drop)
+    }
+
+    fn sign(
+        &self,
+        key: &KeyId,
+        algorithm: SignatureAlgorithm,
+        input: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        let ring = RingAlgorithm::Signature(algorithm);
+        self.using(key, ring, |key| key.sign(algorithm, input))
+    }
+
+    fn unwrap_key(
+        &self,
+        key: &KeyId,
+        algorithm: KeyManagementAlgorithm,
+        ciphertext: &[u8],
+    ) -> Result<SecretBytes, Error> {
+        let ring = RingAlgorithm::KeyManagement(algorithm);
+        self.using(key, ring, |key| key.unwrap_key(algorithm, ciphertext))
+    }
+
+    fn agree(&self, key: &KeyId, curve: Curve, peer: &Point) -> Result<SecretBytes, Error> {
+        if curve != Curve::P256 {
+            return Err(Error::Unsupported);
+        }
+        let ring = RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs);
+        self.using(key, ring, |key| key.agree(peer))
+    }
+
+    fn seal(
+        &self,
+        key: &KeyId,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        self.using(key, RingAlgorithm::Seal, |key| key.seal(*nonce, aad, plaintext))
+    }
+
+    fn unseal(
+        &self,
+        key: &KeyId,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> Result<SecretBytes, Error> {
+        self.using(key, RingAlgorithm::Seal, |key| key.unseal(*nonce, aad, sealed))
+    }
+}

@@ -1,0 +1,223 @@
+//! What a type cannot say: which settings go together, and the inequalities of the keys' life cycle, with the numbers.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::{Allow, Config, Invalid, Ring};
+use crate::algorithm::{RingAlgorithm, RingName};
+use crate::keyring::policy::{Policy, Profile};
+use crate::keyring::{self, RingSettings};
+
+impl Config {
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        self.check_listen()?;
+        self.check_callers()?;
+        self.check_lifecycle()?;
+        self.check_policy()?;
+        keyring(self)?;
+        Ok(())
+    }
+
+    fn check_listen(&self) -> Result<(), Invalid> {
+        let listen = &self.listen;
+        require(
+            listen.tcp.is_some() || listen.unix.is_some(),
+            "[listen] needs `tcp`, `unix` or both",
+        )?;
+        require(
+            listen.tcp.is_none() || self.tls.is_some(),
+            "[tls] is required where [listen] has `tcp`: callers are known by their certificates",
+        )?;
+        require(listen.unix_mode().is_some(), "[listen] unix_mode is not octal permissions such as \"0660\"")?;
+        for (name, value) in [
+            ("message_size", listen.message_size),
+            ("connections", listen.connections),
+            ("concurrent_streams", listen.concurrent_streams as usize),
+        ] {
+            require(value > 0, format!("[listen] {name} must be more than 0"))?;
+        }
+        for (name, value) in [
+            ("handshake_timeout", listen.handshake_timeout),
+            ("keep_alive", listen.keep_alive),
+            ("connection_age", listen.connection_age),
+        ] {
+            require(!value.is_zero(), format!("[listen] {name} must be more than 0s"))?;
+        }
+        require(
+            self.log.level.parse::<tracing::Level>().is_ok(),
+            "[log] level is one of error, warn, info, debug, trace",
+        )
+    }
+
+    fn check_callers(&self) -> Result<(), Invalid> {
+        let mut names = HashSet::new();
+        for caller in &self.callers.allow {
+            check_caller(caller, self)?;
+            require(
+                names.insert((caller.san.as_deref(), caller.uid)),
+                format!("[[callers.allow]] {}: another caller has the same identity", caller.name),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// `lead ≥ JWK Set max-age + gateway refresh + skew + generation`; `retention ≥ longest token life + skew`.
+    fn check_lifecycle(&self) -> Result<(), Invalid> {
+        let times = &self.lifecycle;
+        let lead = times.jwks_max_age + times.gateway_refresh + times.skew + times.generation;
+        require(
+            times.lead >= lead,
+            format!(
+                "[lifecycle] lead = {} is too short: jwks_max_age {} + gateway_refresh {} + skew {} + generation {} = {}, \
+                 and a key that signs earlier is unknown to relying parties",
+                show(times.lead),
+                show(times.jwks_max_age),
+                show(times.gateway_refresh),
+                show(times.skew),
+                show(times.generation),
+                show(lead),
+            ),
+        )?;
+        let retention = times.longest_token_life + times.skew;
+        require(
+            times.retention() >= retention,
+            format!(
+                "[lifecycle] retention = {} is too short: longest_token_life {} + skew {} = {}, \
+                 and a token must not outlive the key that verifies it",
+                show(times.retention()),
+                show(times.longest_token_life),
+                show(times.skew),
+                show(retention),
+            ),
+        )?;
+        require(!times.reload.is_zero(), "[lifecycle] reload must be more than 0s")
+    }
+
+    fn check_policy(&self) -> Result<(), Invalid> {
+        let issuer = &self.policy.issuer;
+        // OpenID Connect Discovery §3: a URL without query and fragment.
+        let url = issuer.starts_with("https://") || issuer.starts_with("http://");
+        require(
+            url && !issuer.contains(['?', '#', ' ']),
+            "[policy] issuer is not an https URL without query and fragment",
+        )?;
+        let size = self.policy.claims_size;
+        require(
+            size > 0 && size <= keyring::claims::LONGEST,
+            format!("[policy] claims_size is from 1 to {}", keyring::claims::LONGEST),
+        )
+    }
+}
+
+fn check_caller(caller: &Allow, config: &Config) -> Result<(), Invalid> {
+    let named = |problem: &str| format!("[[callers.allow]] {}: {problem}", caller.name);
+    require(
+        caller.san.is_some() != caller.uid.is_some(),
+        named("exactly one of `san` and `uid` is required"),
+    )?;
+    require(caller.san.as_deref() != Some(""), named("`san` is empty"))?;
+    require(
+        caller.uid.is_none() || config.listen.unix.is_some(),
+        named("`uid` is for the Unix socket, and [listen] has no `unix`"),
+    )?;
+    for pattern in &caller.rings {
+        let known = config.rings.iter().any(|ring| matches(pattern, &ring.name));
+        require(
+            pattern == "*" || known,
+            named(&format!("no ring matches `{pattern}`; [[rings]] has {}", names(&config.rings))),
+        )?;
+    }
+    Ok(())
+}
+
+/// Whether a ring is named by `*`, `<purpose>/*` or `<purpose>/<alg>`.
+pub(crate) fn matches(pattern: &str, ring: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some("") => true,
+        Some(purpose) => purpose.ends_with('/') && ring.starts_with(purpose),
+        None => pattern == ring,
+    }
+}
+
+pub(super) fn keyring(config: &Config) -> Result<keyring::Settings, Invalid> {
+    require(!config.rings.is_empty(), "at least one [[rings]] is required")?;
+    let mut rings = Vec::with_capacity(config.rings.len());
+    for ring in &config.rings {
+        let named = |problem: String| Invalid(format!("[[rings]] {}: {problem}", ring.name));
+        let name: RingName = ring.name.parse().map_err(|_| {
+            named("not `<purpose>/<alg>`, such as id-token/ES256, request-object/RSA-OAEP or seal/A256GCM".into())
+        })?;
+        if rings.iter().any(|known: &RingSettings| known.name == name) {
+            return Err(named("is there twice".into()));
+        }
+        let longest = config.lifecycle.longest_token_life;
+        let life = ring.longest_life.unwrap_or(longest);
+        if life > longest {
+            return Err(named(format!(
+                "longest_life {} is more than [lifecycle] longest_token_life {}",
+                show(life),
+                show(longest)
+            )));
+        }
+        rings.push(RingSettings {
+            profiles: profiles(ring, &name).map_err(named)?,
+            name,
+            longest_life: seconds(life),
+        });
+    }
+    Ok(keyring::Settings {
+        rings,
+        lead: seconds(config.lifecycle.lead),
+        retention: seconds(config.lifecycle.retention()),
+        skew: seconds(config.lifecycle.skew),
+        policy: Policy::new(&config.policy.issuer, config.policy.claims_size),
+    })
+}
+
+fn profiles(ring: &Ring, name: &RingName) -> Result<Vec<Profile>, String> {
+    let signs = matches!(name.algorithm(), RingAlgorithm::Signature(_));
+    match (&ring.profiles, signs) {
+        (None, false) => Ok(Vec::new()),
+        (Some(_), false) => Err("`profiles` is for rings that sign".to_owned()),
+        (Some(names), true) => names.iter().map(|name| profile(name)).collect(),
+        (None, true) => match name.purpose() {
+            "id-token" => Ok(vec![
+                Profile::IdToken,
+                Profile::LogoutToken,
+                Profile::Userinfo,
+                Profile::Introspection,
+                Profile::AuthorizationResponse,
+                Profile::Metadata,
+            ]),
+            "access-token" => Ok(vec![Profile::AccessToken]),
+            "client-assertion" => Ok(vec![Profile::ClientAssertion]),
+            _ => Err("`profiles` is required: what may this ring sign?".to_owned()),
+        },
+    }
+}
+
+fn profile(name: &str) -> Result<Profile, String> {
+    let known = Profile::ALL.iter().find(|profile| profile.as_str() == name);
+    known.copied().ok_or_else(|| {
+        let all: Vec<_> = Profile::ALL.iter().map(|profile| profile.as_str()).collect();
+        format!("unknown profile `{name}`; there are {}", all.join(", "))
+    })
+}
+
+fn names(rings: &[Ring]) -> String {
+    let names: Vec<_> = rings.iter().map(|ring| ring.name.as_str()).collect();
+    names.join(", ")
+}
+
+fn seconds(duration: Duration) -> i64 {
+    // Rounded up: a limit that a fraction of a second would break is kept.
+    i64::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+fn show(duration: Duration) -> String {
+    format!("{duration:?}")
+}
+
+fn require(holds: bool, otherwise: impl Into<String>) -> Result<(), Invalid> {
+    if holds { Ok(()) } else { Err(Invalid(otherwise.into())) }
+}

@@ -1,0 +1,75 @@
+//! Durations as people write them: `2s`, `90m`, `24h`, `30d`, `1w`, `1h30m`.
+
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    parse(&text).ok_or_else(|| {
+        D::Error::custom(format!("`{text}` is not a duration such as 500ms, 2s, 90m, 24h, 30d or 1w"))
+    })
+}
+
+/// The same, where it may be absent.
+pub(super) mod optional {
+    use super::{Deserializer, Duration};
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        super::deserialize(from).map(Some)
+    }
+}
+
+fn parse(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, after) = rest.split_at(digits);
+        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "w" => 604_800_000,
+            _ => return None,
+        };
+        let millis = number.parse::<u64>().ok()?.checked_mul(millis)?;
+        sum = sum.checked_add(Duration::from_millis(millis))?;
+        rest = after;
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [
+            ("2s", Some(2.0)),
+            ("500ms", Some(0.5)),
+            ("1h30m", Some(5400.0)),
+            ("30d", Some(2_592_000.0)),
+            ("1w", Some(604_800.0)),
+            ("0s", Some(0.0)),
+            ("", None),
+            ("5", None),
+            ("s", None),
+            ("-1s", None),
+            ("1.5h", None),
+            ("1 h", None),
+            ("1y", None),
+            ("99999999999999999999s", None),
+        ] {
+            assert_eq!(parse(text).map(|d| d.as_secs_f64()), seconds, "{text}");
+        }
+    }
+}

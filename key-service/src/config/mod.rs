@@ -1,0 +1,392 @@
+//! The configuration file: TOML in, a checked and typed [`Config`] out. Nothing is opened or bound before all of it is
+//! known to be right.
+
+mod check;
+mod duration;
+mod text;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::backend;
+use crate::keyring;
+
+/// Why a configuration cannot be used: one sentence with the place and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(String);
+
+/// The whole configuration of the service. Paths are absolute, or relative to the working directory if the file's path was.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How many worker threads serve requests; 0: one for each core.
+    #[serde(default)]
+    pub workers: usize,
+    /// Whether the process may run as root.
+    #[serde(default)]
+    pub allow_root: bool,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Required when `listen.tcp` is set.
+    pub tls: Option<Tls>,
+    /// Who may call.
+    pub callers: Callers,
+    /// Where the keys live.
+    pub backend: backend::Settings,
+    /// When keys change.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
+    /// What may be signed.
+    pub policy: Policy,
+    /// The rings.
+    pub rings: Vec<Ring>,
+    /// Prometheus metrics and probes.
+    #[serde(default)]
+    pub metrics: Metrics,
+    /// What is written where.
+    #[serde(default)]
+    pub log: Log,
+    /// For `key-service admin`.
+    pub admin: Option<Admin>,
+}
+
+/// Where to listen, and the limits of a connection.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port; port 0 takes any.
+    pub tcp: Option<SocketAddr>,
+    /// Path of a Unix socket, whose callers are known by their user id.
+    pub unix: Option<PathBuf>,
+    /// Permissions of the socket, in octal.
+    #[serde(default = "default_unix_mode")]
+    pub unix_mode: String,
+    /// Longest request message, in octets.
+    #[serde(default = "default_message_size")]
+    pub message_size: usize,
+    /// Requests at a time on one connection.
+    #[serde(default = "default_streams")]
+    pub concurrent_streams: u32,
+    /// Connections at a time, on all workers together.
+    #[serde(default = "default_connections")]
+    pub connections: usize,
+    /// Longest TLS handshake.
+    #[serde(default = "default_handshake", with = "duration")]
+    pub handshake_timeout: Duration,
+    /// How often a silent peer is asked whether it is there.
+    #[serde(default = "default_keep_alive", with = "duration")]
+    pub keep_alive: Duration,
+    /// After this age a connection is asked to end, so that certificates are checked again.
+    #[serde(default = "default_age", with = "duration")]
+    pub connection_age: Duration,
+    /// How long requests may go on after the service was told to end.
+    #[serde(default = "default_drain", with = "duration")]
+    pub drain: Duration,
+}
+
+/// The service's certificate, and whose certificates it accepts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// PEM: the certificate and its chain.
+    pub certificate_file: PathBuf,
+    /// PEM: its private key.
+    pub key_file: PathBuf,
+    /// PEM: the authorities that sign callers' certificates.
+    pub client_ca_file: PathBuf,
+    /// PEM: certificates that are revoked.
+    pub crl_file: Option<PathBuf>,
+    /// `1.3`, or `1.2` where a caller cannot do better.
+    #[serde(default)]
+    pub minimum_version: TlsVersion,
+}
+
+/// The oldest version of TLS to accept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum TlsVersion {
+    /// RFC 8446 alone.
+    #[default]
+    #[serde(rename = "1.3")]
+    Tls13,
+    /// RFC 5246 too.
+    #[serde(rename = "1.2")]
+    Tls12,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callers {
+    /// The kind of SAN that names a caller: a certificate has exactly one of it.
+    #[serde(default)]
+    pub identity: Identity,
+    /// One entry for each caller.
+    #[serde(default)]
+    pub allow: Vec<Allow>,
+}
+
+/// A kind of SAN (RFC 5280 §4.2.1.6).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Identity {
+    /// uniformResourceIdentifier, as SPIFFE has it.
+    #[default]
+    Uri,
+    /// dNSName.
+    Dns,
+}
+
+/// A caller and what it may use.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allow {
+    /// For logs.
+    pub name: String,
+    /// Its SAN, compared octet by octet.
+    pub san: Option<String>,
+    /// Its user id on the Unix socket.
+    pub uid: Option<u32>,
+    /// Which services it may call.
+    pub services: Vec<Service>,
+    /// Which rings it may use: `*`, `<purpose>/*` or `<purpose>/<alg>`.
+    pub rings: Vec<String>,
+}
+
+/// A service of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// `keyservice.v1.KeyService`.
+    Keys,
+    /// `keyservice.v1.KeyAdmin`.
+    Admin,
+}
+
+/// When keys change. See key states in the README.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lifecycle {
+    /// How long a key is published before it signs.
+    #[serde(with = "duration")]
+    pub lead: Duration,
+    /// How long a key that no longer signs stays published; default: `longest_token_life` + 1 h.
+    #[serde(with = "duration::optional")]
+    pub retention: Option<Duration>,
+    /// The longest `exp − iat` of any token.
+    #[serde(with = "duration")]
+    pub longest_token_life: Duration,
+    /// How long relying parties may cache the JWK Set.
+    #[serde(with = "duration")]
+    pub jwks_max_age: Duration,
+    /// How often a gateway fetches the JWK Set that it publishes.
+    #[serde(with = "duration")]
+    pub gateway_refresh: Duration,
+    /// How far clocks may be apart.
+    #[serde(with = "duration")]
+    pub skew: Duration,
+    /// How long making a key takes, until every replica sees it.
+    #[serde(with = "duration")]
+    pub generation: Duration,
+    /// How often the device is asked for keys that another process made.
+    #[serde(with = "duration")]
+    pub reload: Duration,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self {
+            lead: Duration::from_secs(24 * 3600),
+            retention: None,
+            longest_token_life: Duration::from_secs(24 * 3600),
+            jwks_max_age: Duration::from_secs(15 * 60),
+            gateway_refresh: Duration::from_secs(60),
+            skew: Duration::from_secs(30),
+            generation: Duration::from_secs(60),
+            reload: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Lifecycle {
+    /// How long a key that no longer signs stays published.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        let default = self.longest_token_life + Duration::from_secs(3600);
+        self.retention.unwrap_or(default)
+    }
+}
+
+/// What may be signed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// The only `iss`.
+    pub issuer: String,
+    /// Longest claims, in octets.
+    #[serde(default = "default_claims_size")]
+    pub claims_size: usize,
+}
+
+/// A ring.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ring {
+    /// `<purpose>/<alg>`.
+    pub name: String,
+    /// What it may sign; default by purpose.
+    pub profiles: Option<Vec<String>>,
+    /// The longest `exp − iat`, where it is less than for all.
+    #[serde(default, with = "duration::optional")]
+    pub longest_life: Option<Duration>,
+}
+
+/// Prometheus metrics and probes, over HTTP without TLS.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Absent: not served.
+    pub address: Option<SocketAddr>,
+}
+
+/// What is written to standard error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// For machines or for people.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Json,
+            level: "info".to_owned(),
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// How `key-service admin` reaches a running service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// `https://host:port` or `unix:/path`.
+    pub endpoint: String,
+    /// The name in the service's certificate, where it is not the endpoint's host.
+    pub server_name: Option<String>,
+    /// PEM: who signed the service's certificate.
+    pub ca_file: Option<PathBuf>,
+    /// PEM: the operator's certificate.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM: its private key.
+    pub key_file: Option<PathBuf>,
+}
+
+fn default_unix_mode() -> String {
+    "0660".to_owned()
+}
+fn default_message_size() -> usize {
+    256 * 1024
+}
+fn default_streams() -> u32 {
+    256
+}
+fn default_connections() -> usize {
+    1024
+}
+fn default_handshake() -> Duration {
+    Duration::from_secs(5)
+}
+fn default_keep_alive() -> Duration {
+    Duration::from_secs(30)
+}
+fn default_age() -> Duration {
+    Duration::from_secs(3600)
+}
+fn default_drain() -> Duration {
+    Duration::from_secs(10)
+}
+fn default_claims_size() -> usize {
+    16 * 1024
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// With the file, the line and the column where something is wrong, and what was probably meant.
+    pub fn read(path: &Path) -> Result<Config, Invalid> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Invalid(format!("{}: {error}", path.display())))?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Config::parse(&text, base).map_err(|Invalid(problem)| {
+            let place = if problem.starts_with(|first: char| first.is_ascii_digit()) { ":" } else { ": " };
+            Invalid(format!("{}{place}{problem}", path.display()))
+        })
+    }
+
+    /// Parses and checks; relative paths are taken from `base`. An error that has a place begins with `line:column: `.
+    ///
+    /// # Errors
+    /// As [`Config::read`], without the file's name.
+    pub fn parse(text: &str, base: &Path) -> Result<Config, Invalid> {
+        let mut config: Config =
+            toml::from_str(text).map_err(|error| Invalid(text::explain(text, &error)))?;
+        config.resolve_paths(base);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn resolve_paths(&mut self, base: &Path) {
+        let mut paths: Vec<&mut PathBuf> = Vec::new();
+        paths.extend(self.listen.unix.as_mut());
+        if let Some(tls) = &mut self.tls {
+            paths.extend([&mut tls.certificate_file, &mut tls.key_file, &mut tls.client_ca_file]);
+            paths.extend(tls.crl_file.as_mut());
+        }
+        if let Some(admin) = &mut self.admin {
+            paths.extend(admin.ca_file.as_mut());
+            paths.extend(admin.certificate_file.as_mut());
+            paths.extend(admin.key_file.as_mut());
+        }
+        for path in paths {
+            // Joining an absolute path gives that path.
+            *path = base.join(&*path);
+        }
+        self.backend.resolve_paths(base);
+    }
+
+    /// What the keyring needs of it.
+    ///
+    /// # Errors
+    /// A ring or a profile that does not exist.
+    pub fn keyring(&self) -> Result<keyring::Settings, Invalid> {
+        check::keyring(self)
+    }
+}
+
+impl Listen {
+    /// Permissions of the Unix socket.
+    pub(crate) fn unix_mode(&self) -> Option<u32> {
+        u32::from_str_radix(&self.unix_mode, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o777)
+    }
+}
+
+pub(crate) use check::matches as ring_matches;

@@ -1,0 +1,52 @@
+//! Why a request was not carried out, with what an operator needs to know. What a caller is told stands in
+//! `service/status.rs`.
+
+use crate::backend;
+use crate::keyring::claims;
+use crate::keyring::policy::Rule;
+use crate::{jwe, jwk, signature};
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Unknown, or not for this caller: deliberately the same.
+    #[error("no such key or ring, or not allowed")]
+    NotAllowed,
+    /// The claims firewall said no.
+    #[error("refused by rule {}", .0.id())]
+    Policy(Rule),
+    /// The claims are not one strict JSON object.
+    #[error("claims: {0}")]
+    Claims(#[from] claims::Invalid),
+    /// The request itself is wrong; the text is constant and may be told.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// A part of the contract that this version does not have.
+    #[error("not built yet: {0}")]
+    NotBuilt(&'static str),
+    /// The ring has no key that may sign now.
+    #[error("the ring has no key that may be used now")]
+    NoActiveKey,
+    /// Nothing decrypted, whatever the reason was.
+    #[error("decryption failed")]
+    Undecryptable,
+    /// A signature did not verify, or what it covers may not be accepted.
+    #[error("not verified: {0}")]
+    NotVerified(#[from] signature::Invalid),
+    /// A public key of somebody else cannot be used.
+    #[error("key: {0}")]
+    Key(#[from] jwk::Invalid),
+    /// The keys' home did not do it.
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
+}
+
+impl From<jwe::Error> for Error {
+    fn from(error: jwe::Error) -> Self {
+        match error {
+            jwe::Error::Undecryptable => Error::Undecryptable,
+            jwe::Error::Backend(error) => error.into(),
+            jwe::Error::Unsupported => Error::Malformed("algorithm not supported"),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A key of ours as the rest of the service sees it: its names, its public half, its standing, and the JOSE headers
+//! (RFC 7515 §4.1) that can stand before what it signs, written once.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::policy::Typ;
+use super::state::Standing;
+use crate::algorithm::RingAlgorithm;
+use crate::backend::{KeyId, PublicKey, StoredKey};
+use crate::jwk;
+
+/// A key, and what has become of it.
+#[derive(Debug)]
+pub struct Key {
+    /// How the backend names it.
+    pub id: KeyId,
+    /// Its state and the times that belong to it.
+    pub standing: Standing,
+    /// `None` for a secret key.
+    pub public: Option<PublicKey>,
+    /// The public JWK as JSON, `None` for a secret key.
+    pub jwk: Option<String>,
+    /// What is wrong with its attributes.
+    pub defects: Vec<&'static str>,
+    /// Protected headers, base64url, indexed by [`Typ`].
+    headers: [String; Typ::ALL.len()],
+}
+
+impl Key {
+    pub(crate) fn new(stored: &StoredKey, standing: Standing) -> Key {
+        let algorithm = stored.label.ring.algorithm();
+        let header = |typ: Typ| {
+            // Both are of characters that JSON leaves as they are.
+            let (alg, kid, typ) = (algorithm.as_str(), &standing.key.kid, typ.as_str());
+            URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}","kid":"{kid}","typ":"{typ}"}}"#))
+        };
+        Key {
+            id: stored.id.clone(),
+            headers: Typ::ALL.map(header),
+            jwk: stored.public.as_ref().map(|public| {
+                let usage = match algorithm {
+                    RingAlgorithm::Signature(_) => "sig",
+                    RingAlgorithm::KeyManagement(_) | RingAlgorithm::Seal => "enc",
+                };
+                jwk::to_json(public, algorithm.as_str(), usage, &standing.key.kid)
+            }),
+            public: stored.public.clone(),
+            defects: stored.defects.clone(),
+            standing,
+        }
+    }
+
+    /// RFC 7638 thumbprint; of a secret key, its random id.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.standing.key.kid
+    }
+
+    /// The protected header of a JWS by this key.
+    pub(crate) fn header(&self, typ: Typ) -> &str {
+        &self.headers[typ as usize]
+    }
+}
+
+/// The name of a key: the RFC 7638 thumbprint where there is a public key. A secret key has none that may be shown, so
+/// its random id stands for it.
+#[must_use]
+pub fn kid(stored: &StoredKey) -> String {
+    match &stored.public {
+        Some(public) => jwk::thumbprint(public),
+        None => URL_SAFE_NO_PAD.encode(&stored.id.0),
+    }
+}

@@ -1,0 +1,401 @@
+//! The process: opens the keys, binds the sockets, and gives each core a runtime of its own. One `current_thread` runtime
+//! per core costs less than one that steals work, for a request never changes threads.
+//!
+//! A caretaker thread does what is not a request: states that change by themselves, keys that another process made,
+//! certificates that were renewed, and the metrics.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use proto::v1::key_admin_server::KeyAdminServer;
+use proto::v1::key_service_server::KeyServiceServer;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tonic::server::NamedService;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::algorithm::RingAlgorithm;
+use crate::backend::{self, Device};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::error::Error;
+use crate::keyring::Keyring;
+use crate::keyring::state::State;
+use crate::metrics::{self, Metrics, Page, Readiness};
+use crate::service::peer::Callers;
+use crate::service::{Shared, Watchers, connection};
+use crate::tls::{self, Certificates};
+
+/// How often files are looked at for a renewed certificate.
+const CERTIFICATES: Duration = Duration::from_secs(2);
+/// States are computed for whole seconds.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] config::Invalid),
+    /// A ring's algorithm is not among what the device computes.
+    #[error("[[rings]] {ring}: {backend} cannot do this; it can do {can}{gaps}")]
+    Algorithm {
+        /// The ring.
+        ring: String,
+        /// The device.
+        backend: String,
+        /// Its algorithms.
+        can: String,
+        /// What it cannot do, and why.
+        gaps: String,
+    },
+    /// The keys' home cannot be used.
+    #[error("[backend] {0}")]
+    Backend(#[from] backend::Error),
+    /// The keys a ring begins with were not made.
+    #[error("keys: {0}")]
+    Keys(#[from] Error),
+    /// Certificates cannot be used.
+    #[error("[tls] {0}")]
+    Tls(#[from] tls::Error),
+    /// An address cannot be bound.
+    #[error("{what} {address}: {source}")]
+    Bind {
+        /// Which setting.
+        what: &'static str,
+        /// Its value.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread or a runtime was not made.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+/// The service, before it runs.
+#[derive(Debug)]
+pub struct Service;
+
+/// The service while it runs. Dropping it stops it.
+#[derive(Debug)]
+pub struct Running {
+    tcp: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
+    unix: Option<PathBuf>,
+    keyring: Arc<Keyring>,
+    health: HealthReporter,
+    ready: Arc<Readiness>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Sockets {
+    tcp: Option<TcpListener>,
+    unix: Option<UnixListener>,
+    metrics: Option<TcpListener>,
+}
+
+impl Service {
+    /// Opens the keys, binds the sockets and serves. Blocks until requests are answered.
+    ///
+    /// # Errors
+    /// What is wrong, with the remedy; nothing runs then.
+    pub fn start(config: &Config) -> Result<Running, StartError> {
+        Service::start_at(config, Clock::system())
+    }
+
+    /// The same, by another clock.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub fn start_at(config: &Config, clock: Clock) -> Result<Running, StartError> {
+        let certificates = match (&config.tls, config.listen.tcp) {
+            (Some(tls), Some(_)) => Some(Certificates::load(tls)?),
+            _ => None,
+        };
+        let keyring = Arc::new(open_keys(config.clone(), clock)?);
+        let sockets = bind(config)?;
+        let health = HealthReporter::new();
+        let ready = Arc::new(Readiness::default());
+        let (stop, stopping) = watch::channel(false);
+        let rings = config.rings.iter().map(|ring| ring.name.clone());
+        let shared = Arc::new(Shared {
+            keyring: Arc::clone(&keyring),
+            callers: Callers::new(&config.callers),
+            certificates,
+            limits: config.listen.clone(),
+            metrics: Arc::new(Metrics::new(rings)),
+            health: health.clone(),
+            watchers: Watchers::default(),
+            max_age: seconds(config.lifecycle.jwks_max_age),
+            refresh_after: seconds(config.lifecycle.gateway_refresh),
+            connections: Arc::new(tokio::sync::Semaphore::new(config.listen.connections)),
+            stop: stopping,
+        });
+
+        let mut running = Running {
+            tcp: local_address(sockets.tcp.as_ref())?,
+            metrics: local_address(sockets.metrics.as_ref())?,
+            unix: sockets.unix.is_some().then(|| config.listen.unix.clone()).flatten(),
+            keyring,
+            health,
+            ready: Arc::clone(&ready),
+            stop,
+            threads: Vec::new(),
+        };
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = if config.workers == 0 { cores } else { config.workers };
+        for worker in 0..workers {
+            let tcp = sockets.tcp.as_ref().map(TcpListener::try_clone).transpose()?;
+            let unix = sockets.unix.as_ref().map(UnixListener::try_clone).transpose()?;
+            let shared = Arc::clone(&shared);
+            running.spawn(format!("worker-{worker}"), move |runtime| {
+                runtime.block_on(work(tcp, unix, shared));
+            })?;
+        }
+        let page = Arc::new(Page {
+            metrics: Arc::clone(&shared.metrics),
+            keyring: Arc::clone(&shared.keyring),
+            ready: Arc::clone(&ready),
+        });
+        let reload = config.lifecycle.reload;
+        running.spawn("caretaker".to_owned(), move |runtime| {
+            runtime.block_on(take_care(&shared, sockets.metrics, page, reload));
+        })?;
+        running.serving(true);
+        for gap in &running.keyring.device().facts().gaps {
+            tracing::warn!(gap = %gap, "the device cannot do this");
+        }
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// The TCP address, with the port that was taken.
+    #[must_use]
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp
+    }
+
+    /// The address of metrics and probes.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// Says that no more requests are wanted, waits for those under way, and ends. Blocks.
+    pub fn shutdown(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.serving(false);
+        self.stop.send_replace(true);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread ended by a panic");
+            }
+        }
+        if let Some(path) = self.unix.take() {
+            // A new process removes it too, if it is still there.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn serving(&self, serving: bool) {
+        self.ready.set(serving);
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let health = self.health.clone();
+        // Its lock is held for moments only, so this thread may wait for it.
+        let set = async move {
+            for service in ["", KeyServiceServer::<()>::NAME, KeyAdminServer::<()>::NAME] {
+                health.set_service_status(service, status).await;
+            }
+        };
+        wait_for(set);
+    }
+
+    fn spawn(
+        &mut self,
+        name: String,
+        run: impl FnOnce(&Runtime) + Send + 'static,
+    ) -> Result<(), std::io::Error> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let thread = thread::Builder::new().name(name).spawn(move || run(&runtime))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// On a thread of its own: the caller's may belong to a runtime already.
+fn wait_for<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    let runtime = Builder::new_current_thread().enable_all().build().ok()?;
+    thread::spawn(move || runtime.block_on(future)).join().ok()
+}
+
+fn open_keys(config: Config, clock: Clock) -> Result<Keyring, StartError> {
+    let settings = config.keyring()?;
+    let opened = wait_for(async move {
+        let device = Device::open(&config.backend)?;
+        let facts = device.facts();
+        for ring in &settings.rings {
+            if !facts.algorithms.contains(&ring.name.algorithm()) {
+                let can: Vec<_> = facts.algorithms.iter().map(|alg| alg.as_str()).collect();
+                let gaps: String = facts.gaps.iter().map(|gap| format!("; {gap}")).collect();
+                return Err(StartError::Algorithm {
+                    ring: ring.name.to_string(),
+                    backend: facts.location.clone(),
+                    can: can.join(", "),
+                    gaps,
+                });
+            }
+        }
+        tracing::info!(backend = facts.kind, location = %facts.location, "the keys' home is open");
+        Ok(Keyring::open(device, clock, settings).await?)
+    });
+    opened.unwrap_or_else(|| Err(std::io::Error::other("opening the keys ended by a panic").into()))
+}
+
+fn bind(config: &Config) -> Result<Sockets, StartError> {
+    let failed = |what, address: String| move |source| StartError::Bind { what, address, source };
+    let tcp = |what, address: Option<SocketAddr>| {
+        let listener = address.map(metrics::bind).transpose();
+        listener.map_err(failed(what, address.map(|address| address.to_string()).unwrap_or_default()))
+    };
+    let unix = config.listen.unix.as_deref().map(|path| {
+        let mode = config.listen.unix_mode().unwrap_or(0o600);
+        bind_unix(path, mode).map_err(failed("[listen] unix", path.display().to_string()))
+    });
+    Ok(Sockets {
+        tcp: tcp("[listen] tcp", config.listen.tcp)?,
+        unix: unix.transpose()?,
+        metrics: tcp("[metrics] address", config.metrics.address)?,
+    })
+}
+
+/// A socket file that nobody listens at is what a process that was killed left behind.
+fn bind_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
+    if path.exists() {
+        if UnixStream::connect(path).is_ok() {
+            return Err(std::io::Error::other("somebody listens there already"));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn local_address(listener: Option<&TcpListener>) -> std::io::Result<Option<SocketAddr>> {
+    listener.map(TcpListener::local_addr).transpose()
+}
+
+async fn work(tcp: Option<TcpListener>, unix: Option<UnixListener>, shared: Arc<Shared>) {
+    let tcp = tcp.and_then(|listener| tokio::net::TcpListener::from_std(listener).ok());
+    let unix = unix.and_then(|listener| tokio::net::UnixListener::from_std(listener).ok());
+    let serve_tcp = async {
+        if let Some(listener) = tcp {
+            connection::serve_tcp(listener, Arc::clone(&shared)).await;
+        }
+    };
+    let serve_unix = async {
+        if let Some(listener) = unix {
+            connection::serve_unix(listener, Arc::clone(&shared)).await;
+        }
+    };
+    tokio::join!(serve_tcp, serve_unix);
+}
+
+async fn take_care(
+    shared: &Shared,
+    metrics: Option<TcpListener>,
+    page: Arc<Page>,
+    reload: Duration,
+) {
+    let serve_metrics = async {
+        match metrics {
+            Some(listener) => metrics::serve(listener, page).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut stop = shared.stop.clone();
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = serve_metrics => {}
+        () = follow_clock(&shared.keyring) => {}
+        () = follow_device(&shared.keyring, reload) => {}
+        () = follow_certificates(shared) => {}
+    }
+}
+
+/// States that change by themselves. The clock may be moved, so it is asked every second.
+async fn follow_clock(keyring: &Keyring) {
+    loop {
+        if keyring.next_change_in() == Some(0) {
+            keyring.refresh();
+        }
+        let until_next_second = 1000 - keyring.clock().now_millis().rem_euclid(1000);
+        let wait = Duration::from_millis(until_next_second.unsigned_abs());
+        tokio::time::sleep(wait.min(SECOND)).await;
+    }
+}
+
+/// Keys that another process made, and whether the device still signs (a token may say that it is well after it has gone).
+async fn follow_device(keyring: &Keyring, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        if let Err(error) = keyring.reload().await {
+            tracing::warn!(reason = %error, "the device did not list its keys");
+        }
+        let snapshot = keyring.snapshot_full();
+        let canary = snapshot.rings().find_map(|ring| match ring.name().algorithm() {
+            RingAlgorithm::Signature(algorithm) => {
+                let key = ring.keys().iter().find(|key| key.standing.state == State::Active)?;
+                Some((algorithm, key))
+            }
+            _ => None,
+        });
+        if let Some((algorithm, key)) = canary
+            && let Err(error) = keyring.device().probe(&key.id, algorithm).await
+        {
+            tracing::warn!(reason = %error, "the canary signature failed");
+        }
+    }
+}
+
+async fn follow_certificates(shared: &Shared) {
+    loop {
+        tokio::time::sleep(CERTIFICATES).await;
+        match shared.certificates.as_ref().map(Certificates::reload) {
+            Some(Ok(true)) => tracing::info!("certificates were read again"),
+            Some(Err(error)) => {
+                tracing::warn!(reason = %error, "renewed certificates cannot be used; the old ones stay");
+            }
+            Some(Ok(false)) | None => {}
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+}

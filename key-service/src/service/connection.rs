@@ -1,0 +1,163 @@
+//! Connections: accepted by every worker from the same sockets, shaken hands with (RFC 8446), and served over HTTP/2
+//! (RFC 9113). What a peer sends before it is known never ends the loop that accepts.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Shared, Surface};
+
+/// How long a connection that is asked to end may go on with what it has begun.
+const GRACE: Duration = Duration::from_secs(30);
+/// How long to wait when the system has no more descriptors.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The largest header list of a request, in octets.
+const HEADERS: u32 = 16 * 1024;
+
+/// Serves a TCP port until the service stops, then waits for its connections.
+pub(crate) async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
+    let (alive, drained) = mpsc::channel::<Infallible>(1);
+    let mut stop = shared.stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (shared, alive) = (Arc::clone(&shared), alive.clone());
+                tokio::spawn(async move {
+                    over_tls(stream, &shared).await;
+                    drop(alive);
+                });
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+    drop(listener);
+    drain(alive, drained, &shared).await;
+}
+
+/// The same for a Unix socket, whose peer the kernel names.
+pub(crate) async fn serve_unix(listener: UnixListener, shared: Arc<Shared>) {
+    let (alive, drained) = mpsc::channel::<Infallible>(1);
+    let mut stop = shared.stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (shared, alive) = (Arc::clone(&shared), alive.clone());
+                tokio::spawn(async move {
+                    over_unix(stream, &shared).await;
+                    drop(alive);
+                });
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+    drop(listener);
+    drain(alive, drained, &shared).await;
+}
+
+async fn pause(error: &std::io::Error) {
+    tracing::warn!(%error, "a connection was not accepted");
+    tokio::time::sleep(PAUSE).await;
+}
+
+/// Each connection holds a sender; when none is left, the channel ends.
+async fn drain(
+    alive: mpsc::Sender<Infallible>,
+    mut drained: mpsc::Receiver<Infallible>,
+    shared: &Shared,
+) {
+    drop(alive);
+    if tokio::time::timeout(shared.limits.drain, drained.recv()).await.is_err() {
+        tracing::warn!("connections are ended with requests under way");
+    }
+}
+
+async fn over_tls(stream: TcpStream, shared: &Arc<Shared>) {
+    let Ok(_permit) = shared.connections.try_acquire() else {
+        return tracing::warn!("too many connections");
+    };
+    let Some(certificates) = &shared.certificates else {
+        return;
+    };
+    // Without it small answers wait for acknowledgements; with a stream that is gone already there is nothing to set.
+    let _ = stream.set_nodelay(true);
+    let handshake = TlsAcceptor::from(certificates.current()).accept(stream);
+    let stream = match tokio::time::timeout(shared.limits.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            shared.metrics.handshake_failed();
+            return tracing::info!(reason = %error.kind(), "handshake failed");
+        }
+        Err(_) => {
+            shared.metrics.handshake_failed();
+            return tracing::info!("handshake took too long");
+        }
+    };
+    let (_, session) = stream.get_ref();
+    let certificate = session.peer_certificates().and_then(<[_]>::first);
+    let caller = certificate.and_then(|certificate| shared.callers.by_certificate(certificate));
+    if caller.is_none() {
+        tracing::warn!("a certificate of ours that names no caller");
+    }
+    serve(stream, Surface::new(shared, caller), shared).await;
+}
+
+async fn over_unix(stream: UnixStream, shared: &Arc<Shared>) {
+    let Ok(_permit) = shared.connections.try_acquire() else {
+        return tracing::warn!("too many connections");
+    };
+    let caller = match stream.peer_cred() {
+        Ok(peer) => shared.callers.by_uid(peer.uid()),
+        Err(_) => None,
+    };
+    if caller.is_none() {
+        tracing::warn!("a user on the Unix socket who is no caller");
+    }
+    serve(stream, Surface::new(shared, caller), shared).await;
+}
+
+async fn serve<S>(stream: S, surface: Surface, shared: &Shared)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &shared.limits;
+    let mut http2 = http2::Builder::new(TokioExecutor::new());
+    http2
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.concurrent_streams)
+        .max_header_list_size(HEADERS)
+        .keep_alive_interval(limits.keep_alive)
+        .keep_alive_timeout(limits.keep_alive);
+    let connection = http2.serve_connection(TokioIo::new(stream), surface);
+    tokio::pin!(connection);
+
+    tokio::select! {
+        _ = &mut connection => return,
+        () = ended(shared.stop.clone(), limits.connection_age) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    // A stream that does not end, such as a watch, must not keep an old certificate's connection for ever.
+    let _ = tokio::time::timeout(GRACE, connection).await;
+}
+
+/// When a connection has to end: the service stops, or the connection is old.
+pub(super) async fn ended(mut stop: watch::Receiver<bool>, age: Duration) {
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = tokio::time::sleep(age) => {}
+    }
+}

@@ -1,0 +1,94 @@
+//! From a certificate to a [`Caller`] (RFC 5280 §4.2.1.6): exactly one SAN of the configured kind, compared octet by
+//! octet. Neither the common name nor a part of a name nor a wildcard ever counts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
+
+use crate::config::{self, Identity, Service, ring_matches};
+
+/// Somebody who may call, and what.
+#[derive(Debug)]
+pub struct Caller {
+    name: String,
+    services: Vec<Service>,
+    rings: Vec<String>,
+}
+
+impl Caller {
+    /// For logs.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it may call the service.
+    #[must_use]
+    pub fn may_call(&self, service: Service) -> bool {
+        self.services.contains(&service)
+    }
+
+    /// Whether it may use the ring.
+    #[must_use]
+    pub fn may_use(&self, ring: &str) -> bool {
+        self.rings.iter().any(|pattern| ring_matches(pattern, ring))
+    }
+}
+
+/// Everybody who may call.
+#[derive(Debug)]
+pub struct Callers {
+    identity: Identity,
+    by_san: HashMap<String, Arc<Caller>>,
+    by_uid: HashMap<u32, Arc<Caller>>,
+}
+
+impl Callers {
+    /// The configured callers.
+    #[must_use]
+    pub fn new(settings: &config::Callers) -> Callers {
+        let mut callers = Callers {
+            identity: settings.identity,
+            by_san: HashMap::new(),
+            by_uid: HashMap::new(),
+        };
+        for allow in &settings.allow {
+            let caller = Arc::new(Caller {
+                name: allow.name.clone(),
+                services: allow.services.clone(),
+                rings: allow.rings.clone(),
+            });
+            if let Some(san) = &allow.san {
+                callers.by_san.insert(san.clone(), Arc::clone(&caller));
+            }
+            if let Some(uid) = allow.uid {
+                callers.by_uid.insert(uid, caller);
+            }
+        }
+        callers
+    }
+
+    /// Who the holder of this certificate is. The certificate was verified already.
+    #[must_use]
+    pub fn by_certificate(&self, certificate: &CertificateDer<'_>) -> Option<Arc<Caller>> {
+        let certificate = EndEntityCert::try_from(certificate).ok()?;
+        let san = match self.identity {
+            Identity::Uri => only(certificate.valid_uri_names()),
+            Identity::Dns => only(certificate.valid_dns_names()),
+        };
+        self.by_san.get(san?).cloned()
+    }
+
+    /// Who the user at the other end of the Unix socket is.
+    #[must_use]
+    pub fn by_uid(&self, uid: u32) -> Option<Arc<Caller>> {
+        self.by_uid.get(&uid).cloned()
+    }
+}
+
+fn only<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = names.next()?;
+    names.next().is_none().then_some(name)
+}

@@ -1,0 +1,91 @@
+//! The only place that picks a gRPC status. A caller learns the rule that it broke, and nothing about keys, devices or
+//! why something did not decrypt.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use crate::backend;
+use crate::error::Error;
+use crate::keyring::claims;
+use crate::keyring::policy::Rule;
+
+/// What the caller is told.
+pub(crate) fn of(error: &Error) -> Status {
+    match error {
+        Error::NotAllowed => not_allowed(),
+        Error::Policy(rule) => Status::failed_precondition(rule.id()),
+        Error::Claims(claims::Invalid::TooLong) => Status::failed_precondition(Rule::Size.id()),
+        Error::Claims(claims::Invalid::Syntax) => {
+            Status::invalid_argument("claims are not one strict JSON object")
+        }
+        Error::Malformed(what) => Status::invalid_argument(*what),
+        Error::NotBuilt(what) => Status::unimplemented(*what),
+        Error::NoActiveKey => Status::unavailable("the ring has no key that may be used now"),
+        Error::Undecryptable => Status::invalid_argument("not decrypted"),
+        Error::NotVerified(_) => Status::invalid_argument("not verified"),
+        Error::Key(_) => Status::invalid_argument("key not accepted"),
+        Error::Backend(error) => backend(error),
+    }
+}
+
+fn backend(error: &backend::Error) -> Status {
+    match error {
+        backend::Error::Undecryptable => Status::invalid_argument("not decrypted"),
+        backend::Error::Unsupported => Status::unimplemented("not supported by this backend"),
+        backend::Error::QueueFull => retry(Status::resource_exhausted("the queue is full")),
+        backend::Error::DeadlinePassed => {
+            Status::deadline_exceeded("the deadline passed in the queue")
+        }
+        backend::Error::NoSuchKey | backend::Error::Unusable(_) | backend::Error::Device(_) => {
+            Status::unavailable("the keys cannot be used at the moment")
+        }
+    }
+}
+
+/// Unknown or foreign: the same answer.
+pub(crate) fn not_allowed() -> Status {
+    Status::permission_denied("not allowed")
+}
+
+/// No such service or method.
+pub(crate) fn no_such_method() -> Status {
+    Status::unimplemented("no such method")
+}
+
+/// A part of the contract that this version does not have.
+pub(crate) fn not_built(what: &'static str) -> Status {
+    Status::unimplemented(what)
+}
+
+fn retry(mut status: Status) -> Status {
+    // gRPC A6: a server's advice when to try again, in milliseconds.
+    let after = Duration::from_millis(50).as_millis();
+    if let Ok(after) = after.to_string().parse() {
+        status.metadata_mut().insert("grpc-retry-pushback-ms", after);
+    }
+    status
+}
+
+/// The status' name, for metrics.
+pub(crate) fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
