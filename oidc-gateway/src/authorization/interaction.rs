@@ -1,0 +1,106 @@
+//! A request that waits for a person: kept in the store under a random name that stands in the page's URL, and bound
+//! to the browser that made it (BR-02). It ends when the answer is given: an approval succeeds at most once.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AuthorizationRequest, ReturnAddress};
+use crate::error::Failure;
+use crate::provider::Provider;
+use crate::store::{Key, Write};
+use crate::token::{read, seconds, stored};
+
+/// How long a person may take.
+const LIVES: Duration = Duration::from_secs(30 * 60);
+
+const GONE: Failure = Failure::Page(
+    "This sign-in has ended, or was begun in another browser. Go back to the application and start again.",
+);
+
+/// What waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Interaction {
+    pub(crate) address: ReturnAddress,
+    pub(crate) request: AuthorizationRequest,
+    /// Which browser it belongs to: a hash of its cookie.
+    browser: String,
+    /// Who signed in for this very request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signed_in: Option<String>,
+    /// Whom a verified `id_token_hint` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) meant: Option<String>,
+    /// Seconds since 1970-01-01T00:00:00Z.
+    expires: i64,
+}
+
+/// An interaction and its name.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiting {
+    pub(crate) id: String,
+    pub(crate) interaction: Interaction,
+}
+
+impl Waiting {
+    /// Not stored yet.
+    pub(crate) fn new(
+        provider: &Provider,
+        address: ReturnAddress,
+        request: AuthorizationRequest,
+        browser: String,
+    ) -> Waiting {
+        Waiting {
+            id: provider.random.token256(),
+            interaction: Interaction {
+                address,
+                request,
+                browser,
+                signed_in: None,
+                meant: None,
+                expires: provider.clock.now() + seconds(LIVES),
+            },
+        }
+    }
+
+    /// Stores it as it is.
+    pub(crate) async fn save(&self, provider: &Provider) -> Result<(), Failure> {
+        let left = self.interaction.expires - provider.clock.now();
+        let write = Write {
+            key: Key::interaction(&self.id),
+            value: stored(&self.interaction),
+            lives: Duration::from_secs(u64::try_from(left).unwrap_or(0).max(1)),
+        };
+        provider.store.put(&[write]).await?;
+        Ok(())
+    }
+
+    /// The interaction of this name, if it is this browser's.
+    pub(crate) async fn load(
+        provider: &Provider,
+        id: Option<&str>,
+        browser: Option<&str>,
+    ) -> Result<Waiting, Failure> {
+        let (Some(id), Some(browser)) = (id, browser) else {
+            return Err(GONE);
+        };
+        let key = [Key::interaction(id)];
+        let value = provider.store.get(&key).await?.pop().flatten().ok_or(GONE)?;
+        let interaction: Interaction = read(&value).ok_or(GONE)?;
+        if interaction.browser != browser || interaction.expires <= provider.clock.now() {
+            return Err(GONE);
+        }
+        Ok(Waiting {
+            id: id.to_owned(),
+            interaction,
+        })
+    }
+
+    /// Takes it: whoever else comes with it finds nothing.
+    pub(crate) async fn finish(self, provider: &Provider) -> Result<Interaction, Failure> {
+        match provider.store.delete(&[Key::interaction(&self.id)]).await? {
+            0 => Err(GONE),
+            _ => Ok(self.interaction),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The authorization request (RFC 6749 §4.1.1, OpenID Connect Core §3.1.2), step by step, each a change of type:
+//! parameters → return address → request → decision → answer, with an interaction where a person must do something.
+
+pub(crate) mod consent;
+pub(crate) mod decision;
+pub(crate) mod interaction;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod return_address;
+
+pub(crate) use request::AuthorizationRequest;
+pub(crate) use response::Answer;
+pub(crate) use return_address::ReturnAddress;

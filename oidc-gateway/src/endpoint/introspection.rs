@@ -1,0 +1,97 @@
+//! `POST /introspect` (RFC 7662): whether a token is good, told to whom it concerns and to nobody else.
+
+use serde::Serialize;
+
+use crate::client::authentication::{Credentials, authenticate};
+use crate::error::{Code, Failure, Refusal};
+use crate::params::Params;
+use crate::provider::Provider;
+use crate::scope::Scope;
+use crate::token::bearer::{self, Found};
+use crate::web::{Request, Response};
+
+/// RFC 7662 §2.2.
+#[derive(Debug, Serialize)]
+struct Introspection<'a> {
+    active: bool,
+    #[serde(skip_serializing_if = "Scope::is_empty")]
+    scope: &'a Scope,
+    client_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
+    exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<i64>,
+    sub: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    aud: &'a [String],
+    iss: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<&'a str>,
+}
+
+pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Response, Failure> {
+    let params = Params::form(request)?;
+    params.each_once()?;
+    let id = request.id().as_str();
+    let credentials = Credentials::present(request.authorization()?, &params)?;
+    let client = authenticate(provider, id, credentials).await?;
+    // §2.1: "the protected resource ... MUST ... authenticate": a public client has not.
+    if client.is_public() {
+        return Err(Refusal::new(
+            Code::InvalidClient,
+            "introspection needs a client that authenticates itself",
+        )
+        .into());
+    }
+    let token = params
+        .one("token")?
+        .ok_or(Refusal::new(Code::InvalidRequest, "token is missing"))?;
+    let found = bearer::find(provider, id, token).await?;
+    let body = match &found {
+        Some(Found::AccessToken(access)) => {
+            let record = &access.record;
+            // IN-01: its own, or one that is meant for it.
+            let concerns = record.client_id == client.id()
+                || record.aud.iter().any(|audience| audience == client.id());
+            let user = record.family.then(|| provider.users.by_subject(&record.sub)).flatten();
+            concerns.then(|| Introspection {
+                active: true,
+                scope: &record.scope,
+                client_id: &record.client_id,
+                username: user.map(|user| user.username.as_str()),
+                token_type: Some("Bearer"),
+                exp: record.exp,
+                iat: Some(record.iat),
+                sub: &record.sub,
+                aud: &record.aud,
+                iss: &provider.issuer,
+                jti: access.jti(),
+            })
+        }
+        Some(Found::RefreshToken { family, .. }) => {
+            let grant = &family.grant;
+            (grant.client_id == client.id()).then(|| Introspection {
+                active: true,
+                scope: &grant.scope,
+                client_id: &grant.client_id,
+                username: None,
+                token_type: None,
+                exp: family.expires(provider),
+                iat: None,
+                sub: &grant.sub,
+                aud: &[],
+                iss: &provider.issuer,
+                jti: None,
+            })
+        }
+        None => None,
+    };
+    Ok(match body {
+        Some(body) => Response::json(crate::token::stored(&body)),
+        // §2.2: nothing more than that, whatever the reason.
+        None => Response::json("{\"active\":false}"),
+    })
+}

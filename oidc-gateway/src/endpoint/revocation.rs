@@ -1,0 +1,32 @@
+//! `POST /revoke` (RFC 7009): a client gives a token back. A refresh token ends its whole family.
+
+use crate::client::authentication::{Credentials, authenticate};
+use crate::error::{Code, Failure, Refusal};
+use crate::grant;
+use crate::params::Params;
+use crate::provider::Provider;
+use crate::token::bearer::{self, Found};
+use crate::web::{Request, Response};
+
+pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Response, Failure> {
+    let params = Params::form(request)?;
+    params.each_once()?;
+    let id = request.id().as_str();
+    let credentials = Credentials::present(request.authorization()?, &params)?;
+    let client = authenticate(provider, id, credentials).await?;
+    let token = params
+        .one("token")?
+        .ok_or(Refusal::new(Code::InvalidRequest, "token is missing"))?;
+    // §2.1: token_type_hint may help a server that has to search; this one has not.
+    match bearer::find(provider, id, token).await? {
+        Some(Found::AccessToken(access)) if access.record.client_id == client.id() => {
+            access.revoke(provider).await?;
+        }
+        Some(Found::RefreshToken { tag, family }) if family.grant.client_id == client.id() => {
+            grant::revoke(provider, &tag).await?;
+        }
+        // §2.2: an invalid token is as good as a revoked one. Another client's is left alone.
+        Some(_) | None => {}
+    }
+    Ok(Response::empty())
+}

@@ -1,0 +1,76 @@
+//! What a person, or a client for itself, was granted; one file for each way to turn it into tokens (RFC 6749 §1.3).
+//!
+//! Everything that comes from one authorization is a *family*: one stored value, which is the code at first and what
+//! keeps track of refresh tokens once the code is spent. Deleting it revokes the code, every refresh token and every
+//! access token of the family in one step.
+
+pub(crate) mod authorization_code;
+pub(crate) mod client_credentials;
+pub(crate) mod refresh_token;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::metadata::GrantType;
+use crate::error::{Code, Failure, Refusal};
+use crate::params::Params;
+use crate::provider::Provider;
+use crate::scope::Scope;
+use crate::store::Key;
+use crate::store::table::Tag;
+
+/// What was granted, by whom and how they had signed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Grant {
+    pub(crate) client_id: String,
+    pub(crate) sub: String,
+    pub(crate) scope: Scope,
+    /// When the End-User signed in: seconds since 1970-01-01T00:00:00Z.
+    pub(crate) auth_time: i64,
+    pub(crate) acr: String,
+    pub(crate) amr: Vec<String>,
+}
+
+/// The tokens of one answer, ready to be sent (RFC 6749 §5.1).
+#[derive(Debug, Serialize)]
+pub(crate) struct Granted {
+    pub(crate) access_token: String,
+    pub(crate) token_type: &'static str,
+    /// Seconds.
+    pub(crate) expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id_token: Option<String>,
+    #[serde(skip_serializing_if = "Scope::is_empty")]
+    pub(crate) scope: Scope,
+}
+
+/// RFC 6749 §4.1.3, §6: `grant_type` says which.
+pub(crate) fn grant_type(params: &Params<'_>) -> Result<GrantType, Refusal> {
+    let name = params
+        .one("grant_type")?
+        .ok_or(Refusal::new(Code::InvalidRequest, "grant_type is missing"))?;
+    GrantType::ALL
+        .iter()
+        .copied()
+        .find(|known| known.as_str() == name)
+        .ok_or(Refusal::new(
+            Code::UnsupportedGrantType,
+            "this grant_type is not supported",
+        ))
+}
+
+/// May this client and this End-User still get tokens? Every grant and every use of a token asks here.
+pub(crate) fn in_good_standing(provider: &Provider, client_id: &str, subject: &str) -> bool {
+    provider.clients.find(client_id).is_some()
+        && provider
+            .users
+            .by_subject(subject)
+            .is_some_and(|user| !user.disabled)
+}
+
+/// Ends a family: its code, its refresh tokens and its access tokens.
+pub(crate) async fn revoke(provider: &Provider, tag: &Tag) -> Result<(), Failure> {
+    provider.store.delete(&[Key::grant(tag)]).await?;
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! The parameters of a request: pairs of `application/x-www-form-urlencoded` (RFC 6749 §3.1, §3.2, appendix B).
+
+use std::borrow::Cow;
+
+use crate::error::{Code, Failure, Refusal};
+
+/// More parameters than anybody sends.
+const MOST: usize = 100;
+
+/// Longer than any query or body that the web server lets through is refused again here.
+const LONGEST: usize = 64 * 1024;
+
+/// Decoded parameters, borrowed from the request where nothing was escaped.
+#[derive(Debug, Default)]
+pub(crate) struct Params<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+/// A parameter that may come once came more than once (RFC 6749 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Duplicate;
+
+impl<'a> Params<'a> {
+    /// Decodes. `None`: too many or too long.
+    pub(crate) fn parse(encoded: &'a [u8]) -> Option<Params<'a>> {
+        if encoded.len() > LONGEST {
+            return None;
+        }
+        let mut pairs = Vec::with_capacity(16);
+        for pair in form_urlencoded::parse(encoded) {
+            if pairs.len() == MOST {
+                return None;
+            }
+            pairs.push(pair);
+        }
+        Some(Params { pairs })
+    }
+
+    /// The parameter's value; one without a value counts as absent (RFC 6749 §3.1).
+    pub(crate) fn one(&self, name: &str) -> Result<Option<&str>, Duplicate> {
+        let mut values = self.pairs.iter().filter(|(key, _)| key == name);
+        let first = values.next();
+        if values.next().is_some() {
+            return Err(Duplicate);
+        }
+        Ok(first
+            .map(|(_, value)| value.as_ref())
+            .filter(|value| !value.is_empty()))
+    }
+
+    /// Refuses any repetition (RFC 6749 §3.2).
+    pub(crate) fn each_once(&self) -> Result<(), Duplicate> {
+        let mut names = self.pairs.iter().map(|(name, _)| name);
+        // A request has few parameters: comparing them all costs less than a set.
+        while let Some(name) = names.next() {
+            if names.clone().any(|other| other == name) {
+                return Err(Duplicate);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a parameter stands in both.
+    pub(crate) fn overlaps(&self, other: &Params<'_>) -> bool {
+        let mut names = self.pairs.iter().map(|(name, _)| name);
+        names.any(|name| other.pairs.iter().any(|(each, _)| each == name))
+    }
+}
+
+impl From<Duplicate> for Refusal {
+    fn from(_: Duplicate) -> Refusal {
+        Refusal::new(Code::InvalidRequest, "a parameter is repeated")
+    }
+}
+
+impl From<Duplicate> for Failure {
+    fn from(duplicate: Duplicate) -> Failure {
+        Failure::Json(duplicate.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn values() {
+        let rows: &[(&str, &str, Result<Option<&str>, Duplicate>)] = &[
+            ("a=1&b=2", "a", Ok(Some("1"))),
+            ("a=1&b=2", "c", Ok(None)),
+            ("a=&b=2", "a", Ok(None)),
+            ("a", "a", Ok(None)),
+            ("a=1&a=2", "a", Err(Duplicate)),
+            ("a=1&a=", "a", Err(Duplicate)),
+            ("a=1&%61=2", "a", Err(Duplicate)),
+            ("a=1&A=2", "a", Ok(Some("1"))),
+            ("a=x+y%2Bz%20%C3%A9", "a", Ok(Some("x y+z é"))),
+            ("a=b=c", "a", Ok(Some("b=c"))),
+            ("a=%zz", "a", Ok(Some("%zz"))),
+            ("", "a", Ok(None)),
+        ];
+        for (query, name, expected) in rows {
+            let params = Params::parse(query.as_bytes()).unwrap();
+            assert_eq!(params.one(name), *expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn limits() {
+        for (pairs, passes) in [(100, true), (101, false)] {
+            let query = vec!["a=1"; pairs].join("&");
+            assert_eq!(Params::parse(query.as_bytes()).is_some(), passes, "{pairs}");
+        }
+        for (length, passes) in [(64 * 1024, true), (64 * 1024 + 1, false)] {
+            let query = "a".repeat(length);
+            assert_eq!(Params::parse(query.as_bytes()).is_some(), passes, "{length}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Scope (RFC 6749 §3.3): an ordered set of case-sensitive words.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Refusal};
+
+/// OpenID Connect Core §3.1.2.1: makes an OAuth request an authentication request.
+pub(crate) const OPENID: &str = "openid";
+/// OpenID Connect Core §11: asks for a refresh token.
+pub(crate) const OFFLINE_ACCESS: &str = "offline_access";
+
+/// More words than any client needs; fewer than an attacker would like (HT-09).
+const MOST_WORDS: usize = 64;
+
+/// Words in the order in which they were asked for, each once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Scope(String);
+
+impl Scope {
+    /// Parses a space-separated list.
+    pub fn parse(text: &str) -> Result<Scope, Refusal> {
+        const ODD: Refusal = Refusal::new(Code::InvalidScope, "scope has odd characters");
+        // §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
+        let plain =
+            |octet: u8| matches!(octet, b' ' | 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if !text.bytes().all(plain) {
+            return Err(ODD);
+        }
+        let mut scope = Scope::default();
+        for (position, word) in text.split(' ').filter(|word| !word.is_empty()).enumerate() {
+            if position == MOST_WORDS {
+                return Err(Refusal::new(Code::InvalidScope, "scope has too many words"));
+            }
+            scope.add(word);
+        }
+        Ok(scope)
+    }
+
+    fn add(&mut self, word: &str) {
+        if !self.has(word) {
+            if !self.0.is_empty() {
+                self.0.push(' ');
+            }
+            self.0.push_str(word);
+        }
+    }
+
+    /// The words in order.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.0.split(' ').filter(|word| !word.is_empty())
+    }
+
+    /// Whether a word is among them.
+    pub fn has(&self, word: &str) -> bool {
+        self.words().any(|each| each == word)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether every word is also in `other`.
+    pub fn is_within(&self, other: &Scope) -> bool {
+        self.words().all(|word| other.has(word))
+    }
+
+    /// The words for which `keep` holds.
+    pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Scope {
+        let mut scope = Scope::default();
+        self.words().filter(|word| keep(word)).for_each(|word| scope.add(word));
+        scope
+    }
+
+    /// As on the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_kept_in_order_and_once() {
+        let rows = [
+            ("openid profile openid", Some("openid profile")),
+            ("  openid   email ", Some("openid email")),
+            ("", Some("")),
+            ("user:email:billing", Some("user:email:billing")),
+            ("open\"id", None),
+            ("open\\id", None),
+            ("op\u{e9}n", None),
+            ("a\tb", None),
+        ];
+        for (text, wanted) in rows {
+            assert_eq!(Scope::parse(text).ok().as_ref().map(Scope::as_str), wanted, "{text:?}");
+        }
+        assert!(Scope::parse(&(0..65).map(|n| format!("s{n} ")).collect::<String>()).is_err());
+        assert!(Scope::parse(&"x ".repeat(64)).is_ok());
+    }
+}

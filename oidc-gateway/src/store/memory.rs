@@ -1,0 +1,333 @@
+//! The store in memory: the same contract, for the demo and for development. It ends with the process.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Answer, Claim, Key, Owner, Store, Swap, Unavailable, Write};
+
+// Full is an outage, as in Redis without eviction: nothing that must be remembered is dropped (RD-08).
+const MOST: usize = 1_000_000;
+// How many expired values one write removes at most, so that none takes long; more than it adds, so that all go.
+const PURGED_PER_WRITE: usize = 8;
+
+/// Values of this process, shared by its workers.
+#[derive(Default)]
+pub struct Memory {
+    values: Mutex<Values>,
+}
+
+#[derive(Default)]
+struct Values {
+    by_key: HashMap<Key, Entry>,
+    // When to look at a key again. An entry that lives longer by then has another line here.
+    ends: BinaryHeap<Reverse<(Instant, Key)>>,
+}
+
+struct Entry {
+    state: State,
+    ends: Instant,
+}
+
+enum State {
+    Plain(Bytes),
+    Issued(Bound),
+    Claimed {
+        bound: Bound,
+        owner: Owner,
+        lease_ends: Instant,
+    },
+    Spent(Bound),
+}
+
+struct Bound {
+    binding: String,
+    value: Bytes,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Memory {
+        Memory::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Values> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Values {
+    fn live(&mut self, key: &Key, now: Instant) -> Option<&mut Entry> {
+        self.by_key.get_mut(key).filter(|entry| entry.ends > now)
+    }
+
+    fn room_for(&mut self, writes: usize, now: Instant) -> Result<(), Unavailable> {
+        for _ in 0..PURGED_PER_WRITE * writes {
+            match self.ends.peek() {
+                Some(Reverse((ends, _))) if *ends <= now => {}
+                _ => break,
+            }
+            if let Some(Reverse((_, key))) = self.ends.pop()
+                && self.by_key.get(&key).is_some_and(|entry| entry.ends <= now)
+            {
+                self.by_key.remove(&key);
+            }
+        }
+        // Lines of values that were written again or deleted.
+        if self.ends.len() > 2 * self.by_key.len() + 1024 {
+            self.ends = self
+                .by_key
+                .iter()
+                .map(|(key, entry)| Reverse((entry.ends, key.clone())))
+                .collect();
+        }
+        if self.by_key.len() + writes > MOST {
+            return Err(Unavailable("the store in memory is full".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, write: &Write, now: Instant, state: impl FnOnce(Bytes) -> State) {
+        let ends = now + write.lives.max(Duration::from_millis(1));
+        let state = state(write.value.clone());
+        self.ends.push(Reverse((ends, write.key.clone())));
+        self.by_key.insert(write.key.clone(), Entry { state, ends });
+    }
+
+    fn write_plain(&mut self, writes: &[Write], now: Instant) {
+        for write in writes {
+            self.write(write, now, State::Plain);
+        }
+    }
+}
+
+impl State {
+    fn readable(&self) -> Option<&Bytes> {
+        match self {
+            State::Plain(value) => Some(value),
+            State::Spent(bound) => Some(&bound.value),
+            State::Issued(_) | State::Claimed { .. } => None,
+        }
+    }
+}
+
+impl Store for Memory {
+    fn get<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, Vec<Option<Bytes>>> {
+        now(|now| {
+            let mut values = self.lock();
+            let read = |key| {
+                values
+                    .live(key, now)
+                    .and_then(|entry| entry.state.readable().cloned())
+            };
+            Ok(keys.iter().map(read).collect())
+        })
+    }
+
+    fn put<'a>(&'a self, writes: &'a [Write]) -> Answer<'a, ()> {
+        now(|now| {
+            let mut values = self.lock();
+            values.room_for(writes.len(), now)?;
+            values.write_plain(writes, now);
+            Ok(())
+        })
+    }
+
+    fn put_new<'a>(&'a self, write: &'a Write) -> Answer<'a, bool> {
+        now(|now| {
+            let mut values = self.lock();
+            if values.live(&write.key, now).is_some() {
+                return Ok(false);
+            }
+            values.room_for(1, now)?;
+            values.write(write, now, State::Plain);
+            Ok(true)
+        })
+    }
+
+    fn issue<'a>(&'a self, write: &'a Write, binding: &'a str) -> Answer<'a, ()> {
+        now(|now| {
+            let mut values = self.lock();
+            values.room_for(1, now)?;
+            let binding = binding.to_owned();
+            values.write(write, now, |value| State::Issued(Bound { binding, value }));
+            Ok(())
+        })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        key: &'a Key,
+        binding: &'a str,
+        owner: &'a Owner,
+        lease: Duration,
+    ) -> Answer<'a, Claim> {
+        now(|now| {
+            let mut values = self.lock();
+            let Some(entry) = values.live(key, now) else {
+                return Ok(Claim::Missing);
+            };
+            let (State::Issued(bound) | State::Spent(bound) | State::Claimed { bound, .. }) =
+                &entry.state
+            else {
+                return Ok(Claim::Missing);
+            };
+            if bound.binding != binding {
+                return Ok(Claim::Mismatch);
+            }
+            let value = bound.value.clone();
+            match &entry.state {
+                State::Spent(_) => return Ok(Claim::Spent(value)),
+                State::Claimed { lease_ends, .. } if *lease_ends > now => {
+                    return Ok(Claim::InFlight);
+                }
+                _ => {}
+            }
+            entry.state = State::Claimed {
+                bound: Bound {
+                    binding: binding.to_owned(),
+                    value: value.clone(),
+                },
+                owner: owner.clone(),
+                lease_ends: now + lease,
+            };
+            Ok(Claim::Claimed(value))
+        })
+    }
+
+    fn commit<'a>(
+        &'a self,
+        owner: &'a Owner,
+        spent: &'a Write,
+        others: &'a [Write],
+    ) -> Answer<'a, bool> {
+        now(|now| {
+            let mut values = self.lock();
+            let binding = match values.live(&spent.key, now).map(|entry| &entry.state) {
+                Some(State::Claimed {
+                    bound,
+                    owner: claimed_by,
+                    lease_ends,
+                }) if claimed_by == owner && *lease_ends > now => bound.binding.clone(),
+                _ => return Ok(false),
+            };
+            values.room_for(1 + others.len(), now)?;
+            values.write(spent, now, |value| State::Spent(Bound { binding, value }));
+            values.write_plain(others, now);
+            Ok(true)
+        })
+    }
+
+    fn release<'a>(&'a self, key: &'a Key, owner: &'a Owner) -> Answer<'a, ()> {
+        now(|now| {
+            let mut values = self.lock();
+            if let Some(entry) = values.live(key, now)
+                && let State::Claimed {
+                    bound,
+                    owner: claimed_by,
+                    ..
+                } = &entry.state
+                && claimed_by == owner
+            {
+                entry.state = State::Issued(Bound {
+                    binding: bound.binding.clone(),
+                    value: bound.value.clone(),
+                });
+            }
+            Ok(())
+        })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        before: &'a Bytes,
+        after: &'a Write,
+        others: &'a [Write],
+    ) -> Answer<'a, Swap> {
+        now(|now| {
+            let mut values = self.lock();
+            let binding = match values.live(&after.key, now).map(|entry| &entry.state) {
+                Some(State::Plain(value)) if value == before => None,
+                Some(State::Spent(bound)) if bound.value == before => Some(bound.binding.clone()),
+                other => return Ok(Swap::Changed(other.and_then(State::readable).cloned())),
+            };
+            values.room_for(1 + others.len(), now)?;
+            values.write(after, now, |value| match binding {
+                None => State::Plain(value),
+                Some(binding) => State::Spent(Bound { binding, value }),
+            });
+            values.write_plain(others, now);
+            Ok(Swap::Done)
+        })
+    }
+
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, u64> {
+        now(|now| {
+            let mut values = self.lock();
+            let mut deleted = 0;
+            for key in keys {
+                if values
+                    .by_key
+                    .remove(key)
+                    .is_some_and(|entry| entry.ends > now)
+                {
+                    deleted += 1;
+                }
+            }
+            Ok(deleted)
+        })
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        now(|_| Ok(()))
+    }
+}
+
+// A step is done when it is asked for, at one moment; there is nothing to wait for.
+fn now<'a, T: Send + 'a>(step: impl FnOnce(Instant) -> Result<T, Unavailable>) -> Answer<'a, T> {
+    Box::pin(std::future::ready(step(Instant::now())))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_expired_goes() {
+        let memory = Memory::new();
+        let write = |name: String, lives| Write {
+            key: Key(name),
+            value: Bytes::from_static(b"v"),
+            lives: Duration::from_millis(lives),
+        };
+        for number in 0..100 {
+            memory
+                .put(&[write(format!("short {number}"), 1)])
+                .await
+                .unwrap();
+            memory
+                .put(&[write("again".to_owned(), 60_000)])
+                .await
+                .unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        for number in 0..20 {
+            memory
+                .put(&[write(format!("long {number}"), 60_000)])
+                .await
+                .unwrap();
+        }
+        assert_eq!(memory.lock().by_key.len(), 21);
+        for _ in 0..5000 {
+            memory
+                .put(&[write("again".to_owned(), 60_000)])
+                .await
+                .unwrap();
+        }
+        assert!(memory.lock().ends.len() <= 2 * 21 + 1025);
+    }
+}

@@ -1,0 +1,130 @@
+//! Where sessions and grants live: one trait, in Redis and in memory, one contract test for both.
+//!
+//! Every verb is one atomic step and one round trip. A value is opaque to the store; the time that matters is the
+//! store's own clock (RD-09), and expiry is written inside values too by whoever makes them. A value that can be used
+//! once passes `ISSUED → CLAIMED(owner, lease) → SPENT`: claim, then sign, then commit. Who claimed and stopped
+//! cannot commit after the lease, and what was not committed can be claimed again.
+
+pub mod memory;
+pub mod redis;
+pub mod settings;
+pub mod table;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::Failure;
+
+/// What every verb gives.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send + 'a>>;
+
+/// The store did not answer. Whether a write happened is then unknown.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the store did not answer: {0}")]
+pub struct Unavailable(pub String);
+
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Failure {
+        Failure::Unavailable(unavailable.to_string())
+    }
+}
+
+/// The name of a value: a kind, then a family tag in braces where several keys must stay in one Redis Cluster slot,
+/// then fixed-length hashes. Never a secret, never a client's input (RD-01).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(pub(crate) String);
+
+/// A value to be written.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// Its name.
+    pub key: Key,
+    /// Its content.
+    pub value: Bytes,
+    /// How long it lives, at least one millisecond.
+    pub lives: Duration,
+}
+
+/// Who claims: random, one for each attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner(pub(crate) String);
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// It is yours until the lease ends; the value.
+    Claimed(Bytes),
+    /// There is no such thing, or it has expired.
+    Missing,
+    /// It is there, but bound to something else. Nothing was changed.
+    Mismatch,
+    /// Somebody else is at it. Nothing was changed.
+    InFlight,
+    /// It was used; the value that `commit` left.
+    Spent(Bytes),
+}
+
+/// What became of a swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swap {
+    /// The new value and all the other writes are there.
+    Done,
+    /// Somebody was faster; what is there now. Nothing was written.
+    Changed(Option<Bytes>),
+}
+
+/// The verbs. All keys of one call stay in one Cluster slot.
+pub trait Store: Send + Sync {
+    /// Reads values, in the order of the keys: plain ones and what `commit` left. What was issued and is not spent yet
+    /// cannot be read, only claimed.
+    fn get<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, Vec<Option<Bytes>>>;
+
+    /// Writes values, all or none.
+    fn put<'a>(&'a self, writes: &'a [Write]) -> Answer<'a, ()>;
+
+    /// Writes a value unless the key is there already; says whether it was written.
+    fn put_new<'a>(&'a self, write: &'a Write) -> Answer<'a, bool>;
+
+    /// Writes a value that can be claimed once by whoever presents the same `binding`. `binding` is a hash,
+    /// at most 255 octets, and is compared before anything else: who lacks it learns and changes nothing, also when the
+    /// value is spent.
+    fn issue<'a>(&'a self, write: &'a Write, binding: &'a str) -> Answer<'a, ()>;
+
+    /// ISSUED, or CLAIMED with the lease over → CLAIMED by `owner`, if the binding is equal.
+    fn claim<'a>(
+        &'a self,
+        key: &'a Key,
+        binding: &'a str,
+        owner: &'a Owner,
+        lease: Duration,
+    ) -> Answer<'a, Claim>;
+
+    /// CLAIMED by `owner` and within the lease → SPENT, which holds `spent.value` for `spent.lives`; and the other
+    /// writes. `false`: it is no longer yours, and nothing was written.
+    fn commit<'a>(
+        &'a self,
+        owner: &'a Owner,
+        spent: &'a Write,
+        others: &'a [Write],
+    ) -> Answer<'a, bool>;
+
+    /// CLAIMED by `owner` → ISSUED.
+    fn release<'a>(&'a self, key: &'a Key, owner: &'a Owner) -> Answer<'a, ()>;
+
+    /// Replaces a SPENT value or a plain one if it still is `before`; and the other writes. The state stays.
+    fn swap<'a>(
+        &'a self,
+        before: &'a Bytes,
+        after: &'a Write,
+        others: &'a [Write],
+    ) -> Answer<'a, Swap>;
+
+    /// Deletes; says how many were there.
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, u64>;
+
+    /// Whether the store answers.
+    fn ping(&self) -> Answer<'_, ()>;
+}

@@ -1,0 +1,318 @@
+//! The store in Redis: plain commands where one is enough, else one script for an atomic step; a single round trip
+//! each. `script` has the encoding of values, `link` the connection.
+
+mod link;
+mod script;
+
+use std::fmt;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
+use redis::{Cmd, RedisWrite, ToRedisArgs, Value};
+
+use self::link::Link;
+use self::script::Script;
+use super::{Answer, Claim, Key, Owner, Store, Swap, Unavailable, Write};
+use crate::secret::Secret;
+
+/// How Redis is reached; see [`super::settings::Settings`] for each part.
+pub struct Target {
+    pub(super) address: Address,
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    pub(super) database: i64,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Secret<String>>,
+    pub(super) timeout: Duration,
+    pub(super) connect_timeout: Duration,
+    /// Calls that it did not answer, of all connections.
+    pub(super) errors: Counter,
+}
+
+/// Where Redis listens.
+#[derive(Debug, Clone)]
+pub(super) enum Address {
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Tls {
+        host: String,
+        port: u16,
+        name: rustls::pki_types::ServerName<'static>,
+    },
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp { host, port } | Address::Tls { host, port, .. } if host.contains(':') => {
+                write!(formatter, "[{host}]:{port}")
+            }
+            Address::Tcp { host, port } | Address::Tls { host, port, .. } => {
+                write!(formatter, "{host}:{port}")
+            }
+            Address::Unix(path) => path.display().fmt(formatter),
+        }
+    }
+}
+
+/// The store in Redis.
+pub struct Redis {
+    link: Link,
+}
+
+impl Redis {
+    /// Begins to connect, on the current runtime.
+    pub(super) fn connect(target: Arc<Target>) -> Redis {
+        Redis {
+            link: Link::to(target),
+        }
+    }
+}
+
+impl Store for Redis {
+    fn get<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, Vec<Option<Bytes>>> {
+        Box::pin(async move {
+            if keys.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut command = Cmd::with_capacity(1 + keys.len(), 96 * keys.len());
+            command.arg(if keys.len() == 1 { "GET" } else { "MGET" });
+            for key in keys {
+                command.arg(&key.0);
+            }
+            match self.link.command(&command).await? {
+                Value::Array(values) if values.len() == keys.len() => {
+                    values.into_iter().map(readable).collect()
+                }
+                value if keys.len() == 1 => Ok(vec![readable(value)?]),
+                _ => Err(strange()),
+            }
+        })
+    }
+
+    fn put<'a>(&'a self, writes: &'a [Write]) -> Answer<'a, ()> {
+        Box::pin(async move {
+            if let [write] = writes {
+                let command = set(write, &Prefixed::plain(&write.value));
+                return self.link.command(&command).await.map(|_| ());
+            }
+            if writes.is_empty() {
+                return Ok(());
+            }
+            let mut commands = redis::Pipeline::with_capacity(writes.len());
+            commands.atomic();
+            for write in writes {
+                commands.add_command(set(write, &Prefixed::plain(&write.value)));
+            }
+            self.link.transaction(&commands).await
+        })
+    }
+
+    fn put_new<'a>(&'a self, write: &'a Write) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let mut command = set(write, &Prefixed::plain(&write.value));
+            command.arg("NX");
+            match self.link.command(&command).await? {
+                Value::Okay => Ok(true),
+                Value::Nil => Ok(false),
+                _ => Err(strange()),
+            }
+        })
+    }
+
+    fn issue<'a>(&'a self, write: &'a Write, binding: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let issued = Prefixed {
+                state: b'I',
+                binding: Some(binding),
+                value: &write.value,
+            };
+            self.link.command(&set(write, &issued)).await.map(|_| ())
+        })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        key: &'a Key,
+        binding: &'a str,
+        owner: &'a Owner,
+        lease: Duration,
+    ) -> Answer<'a, Claim> {
+        Box::pin(async move {
+            let arguments = |command: &mut Cmd| {
+                command.arg(1).arg(&key.0);
+                command.arg(binding).arg(&owner.0).arg(millis(lease));
+            };
+            match self.link.script(Script::Claim, arguments).await? {
+                Value::Int(0) => Ok(Claim::Missing),
+                Value::Int(1) => Ok(Claim::Mismatch),
+                Value::Int(2) => Ok(Claim::InFlight),
+                Value::BulkString(value) if value.first() == Some(&b'C') => {
+                    Ok(Claim::Claimed(Bytes::from(value).slice(1..)))
+                }
+                Value::BulkString(value) if value.first() == Some(&b'S') => {
+                    Ok(Claim::Spent(Bytes::from(value).slice(1..)))
+                }
+                _ => Err(strange()),
+            }
+        })
+    }
+
+    fn commit<'a>(
+        &'a self,
+        owner: &'a Owner,
+        spent: &'a Write,
+        others: &'a [Write],
+    ) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let arguments = |command: &mut Cmd| writes(command, owner.0.as_bytes(), spent, others);
+            match self.link.script(Script::Commit, arguments).await? {
+                Value::Int(done) => Ok(done == 1),
+                _ => Err(strange()),
+            }
+        })
+    }
+
+    fn release<'a>(&'a self, key: &'a Key, owner: &'a Owner) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let arguments = |command: &mut Cmd| {
+                command.arg(1).arg(&key.0).arg(&owner.0);
+            };
+            self.link
+                .script(Script::Release, arguments)
+                .await
+                .map(|_| ())
+        })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        before: &'a Bytes,
+        after: &'a Write,
+        others: &'a [Write],
+    ) -> Answer<'a, Swap> {
+        Box::pin(async move {
+            let arguments = |command: &mut Cmd| writes(command, before, after, others);
+            match self.link.script(Script::Swap, arguments).await? {
+                Value::Int(1) => Ok(Swap::Done),
+                Value::Nil => Ok(Swap::Changed(None)),
+                Value::BulkString(value) => Ok(Swap::Changed(Some(value.into()))),
+                _ => Err(strange()),
+            }
+        })
+    }
+
+    fn delete<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, u64> {
+        Box::pin(async move {
+            if keys.is_empty() {
+                return Ok(0);
+            }
+            let mut command = Cmd::with_capacity(1 + keys.len(), 96 * keys.len());
+            command.arg("DEL");
+            for key in keys {
+                command.arg(&key.0);
+            }
+            match self.link.command(&command).await? {
+                Value::Int(deleted) => Ok(u64::try_from(deleted).unwrap_or(0)),
+                _ => Err(strange()),
+            }
+        })
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let mut command = Cmd::with_capacity(1, 8);
+            command.arg("PING");
+            self.link.command(&command).await.map(|_| ())
+        })
+    }
+}
+
+// What `get` gives: plain and spent values. What is still to be claimed, or is just claimed, is not to be read.
+fn readable(value: Value) -> Result<Option<Bytes>, Unavailable> {
+    let value = match value {
+        Value::Nil => return Ok(None),
+        Value::BulkString(value) => Bytes::from(value),
+        _ => return Err(strange()),
+    };
+    Ok(match value.first() {
+        Some(b'P') => Some(value.slice(1..)),
+        Some(b'S') => match value.get(1) {
+            Some(&binding) if value.len() >= 2 + usize::from(binding) => {
+                Some(value.slice(2 + usize::from(binding)..))
+            }
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+fn set(write: &Write, content: &Prefixed<'_>) -> Cmd {
+    let mut command = Cmd::with_capacity(6, write.key.0.len() + write.value.len() + 96);
+    command.arg("SET").arg(&write.key.0).arg(content);
+    command.arg("PX").arg(millis(write.lives));
+    command
+}
+
+// The keys and arguments of `commit` and `swap`: what must hold, the new first value as it is, the others plain.
+fn writes(command: &mut Cmd, condition: &[u8], first: &Write, others: &[Write]) {
+    command.arg(1 + others.len()).arg(&first.key.0);
+    for other in others {
+        command.arg(&other.key.0);
+    }
+    command.arg(condition);
+    command.arg(&*first.value).arg(millis(first.lives));
+    for other in others {
+        command
+            .arg(&Prefixed::plain(&other.value))
+            .arg(millis(other.lives));
+    }
+}
+
+// Redis refuses a life of nothing.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX >> 12)
+        .max(1)
+}
+
+fn strange() -> Unavailable {
+    Unavailable("an answer that does not fit its command".to_owned())
+}
+
+// A value with what `script` says comes before it, written without a copy.
+struct Prefixed<'a> {
+    state: u8,
+    binding: Option<&'a str>,
+    value: &'a [u8],
+}
+
+impl<'a> Prefixed<'a> {
+    fn plain(value: &'a [u8]) -> Prefixed<'a> {
+        Prefixed {
+            state: b'P',
+            binding: None,
+            value,
+        }
+    }
+}
+
+impl ToRedisArgs for &Prefixed<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        let mut argument = out.writer_for_next_arg();
+        // Writing to memory does not fail.
+        let _ = argument.write_all(&[self.state]);
+        if let Some(binding) = self.binding {
+            let binding = &binding.as_bytes()[..binding.len().min(255)];
+            let _ = argument.write_all(&[u8::try_from(binding.len()).unwrap_or(255)]);
+            let _ = argument.write_all(binding);
+        }
+        let _ = argument.write_all(self.value);
+    }
+}

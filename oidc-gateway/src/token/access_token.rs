@@ -1,0 +1,132 @@
+//! Access tokens: a random reference with a stored record, or a JWT (RFC 9068).
+
+use proto::v1::Profile;
+use serde::{Deserialize, Serialize};
+
+use super::{IdToken, Order, seconds, stored};
+use crate::jose::alg::Algorithm;
+use crate::keys::Item;
+use crate::provider::Provider;
+use crate::scope::{OPENID, Scope};
+use crate::store::table::{Tag, TaggedToken};
+use crate::store::{Key, Write};
+
+/// The purpose of the rings that sign JWT access tokens.
+pub(crate) const PURPOSE: &str = "access-token";
+/// The jti of a client's own token begins with this, and that of a family's with the tag.
+const CLIENTS_OWN: &str = "c.";
+
+/// What is known of an access token, whichever form it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) client_id: String,
+    pub(crate) sub: String,
+    pub(crate) scope: Scope,
+    pub(crate) aud: Vec<String>,
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub(crate) iat: i64,
+    pub(crate) exp: i64,
+    /// Whether it lives and dies with a family; otherwise it is a client's own.
+    pub(crate) family: bool,
+}
+
+/// Whom an access token is for: us, where it opens userinfo, and what the client is registered for.
+fn audience(provider: &Provider, order: &Order<'_>) -> Vec<String> {
+    let configured = &order.client.audience;
+    let mut audience = Vec::with_capacity(configured.len() + 1);
+    if configured.is_empty() || order.scope.has(OPENID) {
+        audience.push(provider.issuer.to_string());
+    }
+    audience.extend(configured.iter().cloned());
+    audience
+}
+
+/// A random reference and its record.
+pub(super) fn opaque(provider: &Provider, order: &Order<'_>) -> (String, Write) {
+    let token = TaggedToken::of(order.tag.clone(), &provider.random);
+    let lives = provider.config.tokens.access_token;
+    let record = Record {
+        client_id: order.grant.client_id.clone(),
+        sub: order.grant.sub.clone(),
+        scope: order.scope.clone(),
+        aud: audience(provider, order),
+        iat: order.now,
+        exp: order.now + seconds(lives),
+        family: order.id_token != IdToken::NoPerson,
+    };
+    let write = Write {
+        key: Key::access_token(&token.tag, token.secret.expose()),
+        value: stored(&record),
+        lives,
+    };
+    (token.as_string(), write)
+}
+
+/// RFC 9068 §2.2.
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: OneOrMany,
+    exp: i64,
+    iat: i64,
+    jti: String,
+    client_id: &'a str,
+    #[serde(skip_serializing_if = "Scope::is_empty")]
+    scope: &'a Scope,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    acr: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    amr: &'a [String],
+}
+
+/// RFC 7519 §4.1.3: a sole audience may be a string.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// A JWT to be signed.
+pub(super) fn jwt(provider: &Provider, order: &Order<'_>, algorithm: Algorithm) -> Item {
+    let grant = order.grant;
+    let is_persons = order.id_token != IdToken::NoPerson;
+    let mut audience = audience(provider, order);
+    let claims = Claims {
+        iss: &provider.issuer,
+        sub: &grant.sub,
+        aud: match (audience.pop(), audience.is_empty()) {
+            (Some(one), true) => OneOrMany::One(one),
+            (last, _) => OneOrMany::Many(audience.into_iter().chain(last).collect()),
+        },
+        exp: order.now + seconds(provider.config.tokens.access_token),
+        iat: order.now,
+        jti: match is_persons {
+            true => format!("{}.{}", order.tag, provider.random.token128()),
+            false => format!("{CLIENTS_OWN}{}", order.tag),
+        },
+        client_id: &grant.client_id,
+        scope: order.scope,
+        auth_time: is_persons.then_some(grant.auth_time),
+        acr: &grant.acr,
+        amr: &grant.amr,
+    };
+    Item {
+        profile: Profile::AccessToken,
+        purpose: PURPOSE,
+        algorithm,
+        claims: stored(&claims),
+        hash_of: None,
+    }
+}
+
+/// The tag in a jti of ours, and whether it is a family's.
+pub(super) fn tag_of(jti: &str) -> Option<(Tag, bool)> {
+    match jti.strip_prefix(CLIENTS_OWN) {
+        Some(tag) => Tag::parse(tag).map(|tag| (tag, false)),
+        None => Tag::parse(jti.split_once('.')?.0).map(|tag| (tag, true)),
+    }
+}

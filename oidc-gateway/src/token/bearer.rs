@@ -1,0 +1,200 @@
+//! Access tokens that come back (RFC 6750, RFC 7662): found, or verified by the key-service, and then held against
+//! everything that may have ended them since.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::access_token::{PURPOSE, Record, tag_of};
+use super::{read, seconds};
+use crate::error::Failure;
+use crate::grant::in_good_standing;
+use crate::grant::refresh_token::Family;
+use crate::jose::alg::Algorithm;
+use crate::jose::jwt::numeric_date;
+use crate::keys::{Expected, VerificationKey};
+use crate::provider::Provider;
+use crate::scope::Scope;
+use crate::store::table::{Tag, TaggedToken};
+use crate::store::{Key, Write};
+
+/// A token that is good now.
+#[derive(Debug)]
+pub(crate) enum Found {
+    AccessToken(Access),
+    RefreshToken { tag: Tag, family: Family },
+}
+
+/// An access token that is good now.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) record: Record,
+    jti: Option<String>,
+    /// What revoking it does.
+    ending: Ending,
+}
+
+#[derive(Debug)]
+enum Ending {
+    /// Its record is deleted.
+    Delete(Key),
+    /// A note is left until it would have ended.
+    Note(Key),
+}
+
+/// An access token that is good now, for userinfo.
+pub(crate) async fn access(
+    provider: &Provider,
+    request_id: &str,
+    token: &str,
+) -> Result<Option<Access>, Failure> {
+    match find(provider, request_id, token).await? {
+        Some(Found::AccessToken(access)) => Ok(Some(access)),
+        _ => Ok(None),
+    }
+}
+
+/// Whatever a token is, if it is good now. A token of one kind never passes as another.
+pub(crate) async fn find(
+    provider: &Provider,
+    request_id: &str,
+    token: &str,
+) -> Result<Option<Found>, Failure> {
+    let found = match TaggedToken::parse(token) {
+        Some(token) => reference(provider, &token).await?,
+        None if token.bytes().filter(|&octet| octet == b'.').count() == 2 => {
+            jwt(provider, request_id, token).await?
+        }
+        None => None,
+    };
+    Ok(found.filter(|found| {
+        let (client_id, sub, is_persons) = match found {
+            Found::AccessToken(access) => {
+                (&access.record.client_id, &access.record.sub, access.record.family)
+            }
+            Found::RefreshToken { family, .. } => (&family.grant.client_id, &family.grant.sub, true),
+        };
+        match is_persons {
+            true => in_good_standing(provider, client_id, sub),
+            false => provider.clients.find(client_id).is_some(),
+        }
+    }))
+}
+
+/// Both kinds of reference are looked for in one round trip.
+async fn reference(provider: &Provider, token: &TaggedToken) -> Result<Option<Found>, Failure> {
+    let keys = [
+        Key::access_token(&token.tag, token.secret.expose()),
+        Key::grant(&token.tag),
+    ];
+    let values = provider.store.get(&keys).await?;
+    let [key, _] = keys;
+    let [record, family] = values.as_slice() else {
+        return Ok(None);
+    };
+    if let Some(record) = record {
+        let Some(record) = read::<Record>(record) else {
+            return Ok(None);
+        };
+        let is_good = record.exp > provider.clock.now() && (!record.family || family.is_some());
+        return Ok(is_good.then_some(Found::AccessToken(Access {
+            record,
+            jti: None,
+            ending: Ending::Delete(key),
+        })));
+    }
+    let Some(family) = family.as_ref().and_then(read::<Family>) else {
+        return Ok(None);
+    };
+    Ok(family.holds(token, provider).then(|| Found::RefreshToken {
+        tag: token.tag.clone(),
+        family,
+    }))
+}
+
+async fn jwt(provider: &Provider, request_id: &str, token: &str) -> Result<Option<Found>, Failure> {
+    // RFC 9068 §4: the typ keeps an ID token or a logout token from passing as an access token.
+    let expected = Expected {
+        typ: &["at+jwt"],
+        algorithms: Algorithm::ALL,
+    };
+    let verified = provider
+        .keys
+        .verify(request_id, token, &expected, VerificationKey::Own(PURPOSE))
+        .await?;
+    let Some((record, jti)) = verified.and_then(|verified| of_claims(provider, &verified.claims))
+    else {
+        return Ok(None);
+    };
+    let Some((tag, is_family)) = tag_of(&jti).filter(|(_, is_family)| *is_family == record.family)
+    else {
+        return Ok(None);
+    };
+    let note = Key::revoked(&tag, &jti);
+    let keys = [Key::grant(&tag), note.clone()];
+    let values = provider.store.get(&keys).await?;
+    let [family, revoked] = values.as_slice() else {
+        return Ok(None);
+    };
+    let is_good = revoked.is_none()
+        && (!is_family || family.is_some())
+        && record.exp > provider.clock.now();
+    Ok(is_good.then_some(Found::AccessToken(Access {
+        record,
+        jti: Some(jti),
+        ending: Ending::Note(note),
+    })))
+}
+
+fn of_claims(provider: &Provider, claims: &Map<String, Value>) -> Option<(Record, String)> {
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
+    if claims.get("iss")?.as_str()? != &*provider.issuer {
+        return None;
+    }
+    let aud = match claims.get("aud")? {
+        Value::String(one) => vec![one.clone()],
+        Value::Array(many) => many
+            .iter()
+            .map(|one| one.as_str().map(str::to_owned))
+            .collect::<Option<_>>()?,
+        _ => return None,
+    };
+    let record = Record {
+        client_id: text("client_id")?,
+        sub: text("sub")?,
+        scope: Scope::parse(&text("scope").unwrap_or_default()).ok()?,
+        aud,
+        iat: numeric_date(claims, "iat").ok()??,
+        exp: numeric_date(claims, "exp").ok()??,
+        family: claims.contains_key("auth_time"),
+    };
+    Some((record, text("jti")?))
+}
+
+impl Access {
+    /// RFC 7662 §2.2 "jti": of a JWT.
+    pub(crate) fn jti(&self) -> Option<&str> {
+        self.jti.as_deref()
+    }
+
+    /// Ends this token alone (RFC 7009 §2.1).
+    pub(crate) async fn revoke(&self, provider: &Provider) -> Result<(), Failure> {
+        match &self.ending {
+            Ending::Delete(key) => {
+                provider.store.delete(std::slice::from_ref(key)).await?;
+            }
+            Ending::Note(key) => {
+                let left = (self.record.exp - provider.clock.now()).max(1);
+                let most = seconds(provider.config.tokens.access_token).max(1);
+                let note = Write {
+                    key: key.clone(),
+                    value: Bytes::from_static(b"1"),
+                    lives: Duration::from_secs(u64::try_from(left.min(most)).unwrap_or(1)),
+                };
+                provider.store.put(&[note]).await?;
+            }
+        }
+        Ok(())
+    }
+}

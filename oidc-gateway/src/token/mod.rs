@@ -1,0 +1,111 @@
+//! Tokens: what goes into them, and the one call that signs all of a response's.
+
+pub(crate) mod access_token;
+pub(crate) mod bearer;
+pub(crate) mod id_token;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::{AccessToken, Client};
+use crate::error::Failure;
+use crate::grant::Grant;
+use crate::provider::Provider;
+use crate::scope::Scope;
+use crate::store::Write;
+use crate::store::table::Tag;
+
+/// What is to be made.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) grant: &'a Grant,
+    /// The family's tag; of its own for a client's own token.
+    pub(crate) tag: &'a Tag,
+    /// Within the grant's.
+    pub(crate) scope: &'a Scope,
+    pub(crate) id_token: IdToken<'a>,
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub(crate) now: i64,
+}
+
+/// Which ID token goes with the access token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdToken<'a> {
+    /// There is no person, only a client.
+    NoPerson,
+    /// The request was not for OpenID Connect.
+    None,
+    /// With the nonce of the request (OpenID Connect Core §3.1.3.6).
+    First { nonce: Option<&'a str> },
+    /// From a refresh token: no nonce, no at_hash (OpenID Connect Core §12.2).
+    Renewed,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    pub(crate) access_token: String,
+    /// Seconds.
+    pub(crate) expires_in: u64,
+    /// To be stored, for an opaque access token.
+    pub(crate) record: Option<Write>,
+    pub(crate) id_token: Option<String>,
+}
+
+/// Makes the tokens; at most one call to the key-service.
+pub(crate) async fn make(
+    provider: &Provider,
+    request_id: &str,
+    order: &Order<'_>,
+) -> Result<Tokens, Failure> {
+    let expires_in = provider.config.tokens.access_token;
+    let mut items = Vec::with_capacity(2);
+    let opaque = match order.client.access_token {
+        AccessToken::Opaque => Some(access_token::opaque(provider, order)),
+        AccessToken::Jwt(algorithm) => {
+            items.push(access_token::jwt(provider, order, algorithm));
+            None
+        }
+    };
+    if matches!(order.id_token, IdToken::First { .. } | IdToken::Renewed) {
+        let beside = opaque.as_ref().map(|(token, _)| token.as_str());
+        items.push(id_token::item(provider, order, beside));
+    }
+    let mut signed = match items.is_empty() {
+        true => Vec::new(),
+        false => provider.keys.sign(request_id, items).await?,
+    }
+    .into_iter();
+    let (access_token, record) = match opaque {
+        Some((token, record)) => (Some(token), Some(record)),
+        None => (signed.next(), None),
+    };
+    Ok(Tokens {
+        access_token: access_token
+            .ok_or_else(|| Failure::Unavailable("an access token is missing".to_owned()))?,
+        expires_in: expires_in.as_secs(),
+        record,
+        id_token: signed.next(),
+    })
+}
+
+/// As a NumericDate counts.
+pub(crate) fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4)
+}
+
+/// A value for the store.
+pub(crate) fn stored(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value)
+        .expect("maps with text keys and finite numbers always serialise")
+        .into()
+}
+
+/// A value from the store; `None`: another kind of value, or one of another version.
+pub(crate) fn read<T: DeserializeOwned>(value: &Bytes) -> Option<T> {
+    serde_json::from_slice(value).ok()
+}

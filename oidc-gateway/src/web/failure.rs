@@ -1,0 +1,196 @@
+//! Any error → a response: the only place that picks an error's HTTP status. Descriptions are constant text; reasons
+//! stay in the log.
+
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+use super::router::{Endpoint, Methods};
+use super::{Request, Response};
+use crate::error::{Code, Failure, Refusal};
+use crate::page;
+
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"signet\", charset=\"UTF-8\"");
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"signet\"");
+const SOON: HeaderValue = HeaderValue::from_static("1");
+
+/// The answer to a request that an endpoint did not fulfil.
+pub(super) fn answer(failure: Failure, endpoint: Endpoint, request: &Request) -> Response {
+    let page = |status, message| {
+        let request_id = request.id().as_str().to_owned();
+        Response::page(page::Error { message, request_id }.render()).with_status(status)
+    };
+    let is_page = endpoint.is_page();
+    match failure {
+        Failure::Page(message) => page(StatusCode::BAD_REQUEST, message),
+        Failure::Json(refusal) if is_page => page(StatusCode::BAD_REQUEST, refusal.description),
+        Failure::Json(refusal) => refused(refusal),
+        Failure::Bearer(refusal) => bearer(refusal),
+        Failure::Unavailable(reason) => {
+            tracing::warn!(
+                request_id = request.id().as_str(),
+                endpoint = endpoint.name(),
+                reason,
+                "a request could not be served"
+            );
+            let response = match is_page {
+                true => page(StatusCode::SERVICE_UNAVAILABLE, page::text::UNAVAILABLE),
+                false => json(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    Refusal::new(Code::TemporarilyUnavailable, "try again in a moment"),
+                ),
+            };
+            response.with_header(RETRY_AFTER, SOON)
+        }
+        Failure::Http(status) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+            let response = match is_page {
+                true => page(status, page::text::NOT_UNDERSTOOD),
+                false => json(status, Refusal::new(Code::InvalidRequest, wording(status))),
+            };
+            match status {
+                StatusCode::TOO_MANY_REQUESTS => response.with_header(RETRY_AFTER, SOON),
+                _ => response,
+            }
+        }
+    }
+}
+
+/// There is nothing of that name.
+pub(super) fn not_found() -> Response {
+    Response::text("Not found\n").with_status(StatusCode::NOT_FOUND)
+}
+
+/// There is, but not with this method (RFC 9110 §15.5.6).
+pub(super) fn method_not_allowed(methods: Methods) -> Response {
+    Response::text("Method not allowed\n")
+        .with_status(StatusCode::METHOD_NOT_ALLOWED)
+        .with_header(ALLOW, HeaderValue::from_static(methods.allow()))
+}
+
+/// "Logout error": a request for logout that must not be followed (RP-Initiated Logout §4).
+pub(crate) fn logout_error(message: &'static str, request: &Request) -> Response {
+    let request_id = request.id().as_str().to_owned();
+    Response::page(page::LogoutError { message, request_id }.render())
+        .with_status(StatusCode::BAD_REQUEST)
+}
+
+/// A probe says no.
+pub(crate) fn not_ready(body: &'static str) -> Response {
+    Response::json(body).with_status(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn refused(refusal: Refusal) -> Response {
+    match refusal.code {
+        // RFC 6749 §5.2.
+        Code::InvalidClient => {
+            json(StatusCode::UNAUTHORIZED, refusal).with_header(WWW_AUTHENTICATE, BASIC)
+        }
+        Code::TemporarilyUnavailable => {
+            json(StatusCode::SERVICE_UNAVAILABLE, refusal).with_header(RETRY_AFTER, SOON)
+        }
+        Code::ServerError => json(StatusCode::INTERNAL_SERVER_ERROR, refusal),
+        _ => json(StatusCode::BAD_REQUEST, refusal),
+    }
+}
+
+/// RFC 6750 §3: nothing presented, nothing said.
+fn bearer(refusal: Option<Refusal>) -> Response {
+    let Some(refusal) = refusal else {
+        return Response::empty()
+            .with_status(StatusCode::UNAUTHORIZED)
+            .with_header(WWW_AUTHENTICATE, BEARER);
+    };
+    let status = match refusal.code {
+        Code::InvalidRequest => StatusCode::BAD_REQUEST,
+        Code::InsufficientScope => StatusCode::FORBIDDEN,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let challenge = format!(
+        "Bearer realm=\"signet\", error=\"{}\", error_description=\"{}\"",
+        refusal.code.as_str(),
+        refusal.description
+    );
+    let challenge = HeaderValue::from_str(&challenge).unwrap_or(BEARER);
+    json(status, refusal).with_header(WWW_AUTHENTICATE, challenge)
+}
+
+fn json(status: StatusCode, refusal: Refusal) -> Response {
+    // Both strings are constants in the characters of RFC 6749 §5.2, which need no escape.
+    let body = format!(
+        "{{\"error\":\"{}\",\"error_description\":\"{}\"}}",
+        refusal.code.as_str(),
+        refusal.description
+    );
+    Response::json(body).with_status(status)
+}
+
+fn wording(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::REQUEST_TIMEOUT => "the body of the request took too long",
+        StatusCode::PAYLOAD_TOO_LARGE => "the body of the request is too large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "the content type is not supported here",
+        StatusCode::TOO_MANY_REQUESTS => "too many requests",
+        _ => "the request is not understood",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::request::tests::request;
+    use super::*;
+
+    #[test]
+    fn statuses_and_challenges() {
+        let json = |code| Failure::Json(Refusal::new(code, "why"));
+        let bearer = |code| Failure::Bearer(Some(Refusal::new(code, "why")));
+        let rows = [
+            (Endpoint::Token, json(Code::InvalidRequest), 400, None),
+            (Endpoint::Token, json(Code::InvalidGrant), 400, None),
+            (Endpoint::Token, json(Code::InvalidClient), 401, Some("Basic realm=\"signet\", charset=\"UTF-8\"")),
+            (Endpoint::Authorization, json(Code::InvalidRequest), 400, None),
+            (Endpoint::Authorization, Failure::Page("why"), 400, None),
+            (Endpoint::Userinfo, Failure::Bearer(None), 401, Some("Bearer realm=\"signet\"")),
+            (
+                Endpoint::Userinfo,
+                bearer(Code::InvalidToken),
+                401,
+                Some("Bearer realm=\"signet\", error=\"invalid_token\", error_description=\"why\""),
+            ),
+            (
+                Endpoint::Userinfo,
+                bearer(Code::InsufficientScope),
+                403,
+                Some("Bearer realm=\"signet\", error=\"insufficient_scope\", error_description=\"why\""),
+            ),
+            (
+                Endpoint::Userinfo,
+                bearer(Code::InvalidRequest),
+                400,
+                Some("Bearer realm=\"signet\", error=\"invalid_request\", error_description=\"why\""),
+            ),
+            (Endpoint::Token, Failure::Unavailable("secret reason".into()), 503, None),
+            (Endpoint::Login, Failure::Unavailable("secret reason".into()), 503, None),
+            (Endpoint::Token, Failure::Http(413), 413, None),
+            (Endpoint::Login, Failure::Http(408), 408, None),
+        ];
+        let request = request("POST", "/", &[], "");
+        for (endpoint, failure, status, challenge) in rows {
+            let row = format!("{endpoint:?} {failure:?}");
+            let response = answer(failure, endpoint, &request).0;
+            let headers = response.headers();
+            assert_eq!(response.status(), status, "{row}");
+            assert_eq!(headers["cache-control"], "no-store", "{row}");
+            assert_eq!(headers.contains_key(RETRY_AFTER), status == 503, "{row}");
+            let content_type = headers.get("content-type").map(|value| value.to_str().unwrap());
+            let expected = match (endpoint.is_page(), challenge) {
+                (true, _) => Some("text/html; charset=utf-8"),
+                (false, Some("Bearer realm=\"signet\"")) => None,
+                (false, _) => Some("application/json"),
+            };
+            assert_eq!(content_type, expected, "{row}");
+            let given = headers.get(WWW_AUTHENTICATE).map(|value| value.to_str().unwrap());
+            assert_eq!(given, challenge, "{row}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The URL table, and the way of a request through it: find, read, ask the endpoint, answer, count.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::client_address::TrustedProxies;
+use super::request::{RequestId, RequestIds};
+use super::{Method, Request, Response, assets, body, failure, security_headers};
+use crate::endpoint;
+use crate::error::Failure;
+use crate::metrics::Metrics;
+use crate::provider::Provider;
+
+/// What is at a path below the issuer, and the methods it has.
+fn find(path: &str) -> Option<(Endpoint, Methods)> {
+    Some(match path {
+        "/.well-known/openid-configuration" => (Endpoint::Discovery, Methods::Get),
+        "/.well-known/oauth-authorization-server" => (Endpoint::Discovery, Methods::Get),
+        "/jwks" => (Endpoint::Jwks, Methods::Get),
+        "/authorize" => (Endpoint::Authorization, Methods::GetPost),
+        "/token" => (Endpoint::Token, Methods::Post),
+        "/userinfo" => (Endpoint::Userinfo, Methods::GetPost),
+        "/introspect" => (Endpoint::Introspection, Methods::Post),
+        "/revoke" => (Endpoint::Revocation, Methods::Post),
+        "/logout" => (Endpoint::EndSession, Methods::GetPost),
+        "/login" => (Endpoint::Login, Methods::GetPost),
+        "/consent" => (Endpoint::Consent, Methods::GetPost),
+        "/health/live" => (Endpoint::Live, Methods::Get),
+        "/health/ready" => (Endpoint::Ready, Methods::Get),
+        _ if path.starts_with("/assets/") => (Endpoint::Assets, Methods::Get),
+        _ => return None,
+    })
+}
+
+/// Asks the endpoint.
+async fn call(
+    endpoint: Endpoint,
+    provider: &Provider,
+    request: &Request,
+) -> Result<Response, Failure> {
+    match endpoint {
+        Endpoint::Discovery => endpoint::discovery::handle(provider, request).await,
+        Endpoint::Jwks => endpoint::jwks::handle(provider, request).await,
+        Endpoint::Authorization => endpoint::authorization::handle(provider, request).await,
+        Endpoint::Token => endpoint::token::handle(provider, request).await,
+        Endpoint::Userinfo => endpoint::userinfo::handle(provider, request).await,
+        Endpoint::Introspection => endpoint::introspection::handle(provider, request).await,
+        Endpoint::Revocation => endpoint::revocation::handle(provider, request).await,
+        Endpoint::EndSession => endpoint::end_session::handle(provider, request).await,
+        Endpoint::Login => endpoint::login::handle(provider, request).await,
+        Endpoint::Consent => endpoint::consent::handle(provider, request).await,
+        Endpoint::Live => Ok(endpoint::health::live()),
+        Endpoint::Ready => Ok(endpoint::health::ready(provider).await),
+        Endpoint::Assets => Ok(assets::answer(request)),
+    }
+}
+
+/// The endpoints, by the names of the discovery document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Discovery,
+    Jwks,
+    Authorization,
+    Token,
+    Userinfo,
+    Introspection,
+    Revocation,
+    EndSession,
+    Login,
+    Consent,
+    Live,
+    Ready,
+    Assets,
+}
+
+impl Endpoint {
+    /// All, in the order of their declaration: `metrics` counts by the position.
+    pub(crate) const ALL: [Endpoint; 13] = [
+        Endpoint::Discovery,
+        Endpoint::Jwks,
+        Endpoint::Authorization,
+        Endpoint::Token,
+        Endpoint::Userinfo,
+        Endpoint::Introspection,
+        Endpoint::Revocation,
+        Endpoint::EndSession,
+        Endpoint::Login,
+        Endpoint::Consent,
+        Endpoint::Live,
+        Endpoint::Ready,
+        Endpoint::Assets,
+    ];
+
+    /// For logs and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Endpoint::Discovery => "discovery",
+            Endpoint::Jwks => "jwks",
+            Endpoint::Authorization => "authorization",
+            Endpoint::Token => "token",
+            Endpoint::Userinfo => "userinfo",
+            Endpoint::Introspection => "introspection",
+            Endpoint::Revocation => "revocation",
+            Endpoint::EndSession => "end_session",
+            Endpoint::Login => "login",
+            Endpoint::Consent => "consent",
+            Endpoint::Live => "live",
+            Endpoint::Ready => "ready",
+            Endpoint::Assets => "assets",
+        }
+    }
+
+    /// Whether a person looks at its answers.
+    pub(super) fn is_page(self) -> bool {
+        use Endpoint::{Authorization, Consent, EndSession, Login};
+        matches!(self, Authorization | EndSession | Login | Consent)
+    }
+}
+
+/// The methods of an endpoint. What only reads has HEAD too; nowhere else does HEAD stand for GET.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Methods {
+    Get,
+    Post,
+    GetPost,
+}
+
+impl Methods {
+    fn hold(self, method: Method) -> bool {
+        match self {
+            Methods::Get => matches!(method, Method::Get | Method::Head),
+            Methods::Post => method == Method::Post,
+            Methods::GetPost => matches!(method, Method::Get | Method::Post),
+        }
+    }
+
+    /// For `Allow`.
+    pub(super) fn allow(self) -> &'static str {
+        match self {
+            Methods::Get => "GET, HEAD",
+            Methods::Post => "POST",
+            Methods::GetPost => "GET, POST",
+        }
+    }
+}
+
+/// Where and how this provider is served.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// The path of the issuer, without a slash at its end; usually empty.
+    prefix: String,
+    https: bool,
+    trusted_proxies: TrustedProxies,
+    body: body::Limits,
+}
+
+impl Site {
+    /// For an issuer whose form was checked with the configuration.
+    pub(crate) fn new(issuer: &str, trusted_proxies: TrustedProxies, body: body::Limits) -> Site {
+        let after_scheme = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
+        let prefix = after_scheme.find('/').map_or("", |at| &after_scheme[at..]);
+        Site {
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            https: issuer.starts_with("https://"),
+            trusted_proxies,
+            body,
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<(Endpoint, Methods)> {
+        if self.prefix.is_empty() {
+            return find(path);
+        }
+        // RFC 8414 §3: the well-known part comes before the issuer's path.
+        let well_known = "/.well-known/oauth-authorization-server";
+        if path.strip_prefix(well_known) == Some(&self.prefix) {
+            return find(well_known);
+        }
+        let below = path.strip_prefix(self.prefix.as_str());
+        // Probes ask the process, whatever its issuer is called.
+        let probe = path.starts_with("/health/").then_some(path);
+        find(below.filter(|below| below.starts_with('/')).or(probe)?)
+    }
+}
+
+/// Everything that one worker thread needs to answer requests.
+pub(crate) struct Worker {
+    pub(crate) provider: Provider,
+    pub(crate) site: Site,
+    pub(crate) metrics: Metrics,
+    pub(crate) request_ids: RequestIds,
+}
+
+impl Worker {
+    /// Answers a request that came from `peer`.
+    pub(super) async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        peer: IpAddr,
+    ) -> http::Response<Full<Bytes>> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let mut request = Request {
+            client_address: self.site.trusted_proxies.client(peer, &parts.headers),
+            id: RequestId::accept(&parts.headers).unwrap_or_else(|| self.request_ids.next()),
+            body: Bytes::new(),
+            parts,
+        };
+        let mut response = match self.site.find(request.path()) {
+            None => failure::not_found(),
+            Some((_, methods)) if !methods.hold(request.method()) => {
+                failure::method_not_allowed(methods)
+            }
+            Some((endpoint, _)) => {
+                let counted = self.metrics.begin(endpoint as usize, started);
+                let response = self.ask(endpoint, &mut request, body).await;
+                counted.end(response.0.status().as_u16());
+                tracing::debug!(
+                    request_id = request.id().as_str(),
+                    endpoint = endpoint.name(),
+                    status = response.0.status().as_u16(),
+                    microseconds = started.elapsed().as_micros() as u64,
+                    "request"
+                );
+                response
+            }
+        };
+        security_headers::add(&mut response, self.site.https);
+        let headers = response.0.headers_mut();
+        // RFC 9112 §6.1: a request whose end might be read in two ways is the last one of its connection.
+        if request.parts.headers.contains_key(TRANSFER_ENCODING) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        headers.insert("x-request-id", request.id().header());
+        response.0
+    }
+
+    async fn ask(&self, endpoint: Endpoint, request: &mut Request, body: Incoming) -> Response {
+        if request.method() == Method::Post {
+            match body::read(body, self.site.body).await {
+                Ok(body) => request.body = body,
+                Err(failure) => return failure::answer(failure, endpoint, request),
+            }
+        }
+        match call(endpoint, &self.provider, request).await {
+            Ok(response) => response,
+            Err(failure) => failure::answer(failure, endpoint, request),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let limits = body::Limits {
+            size: 1,
+            time: Duration::from_secs(1),
+        };
+        let site = |issuer| Site::new(issuer, TrustedProxies::default(), limits);
+        let (root, below) = (site("https://id.example"), site("https://id.example/a/b"));
+        let rows = [
+            (&root, "/jwks", Some(Endpoint::Jwks)),
+            (&root, "/jwks/", None),
+            (&root, "//jwks", None),
+            (&root, "/JWKS", None),
+            (&root, "/%6awks", None),
+            (&root, "/userinfo/x.css", None),
+            (&root, "/.well-known/..;/", None),
+            (&root, "/assets/signet.css", Some(Endpoint::Assets)),
+            (&root, "/a/b/jwks", None),
+            (&root, "/", None),
+            (&below, "/a/b/jwks", Some(Endpoint::Jwks)),
+            (&below, "/a/bjwks", None),
+            (&below, "/jwks", None),
+            (&below, "/a/b/.well-known/openid-configuration", Some(Endpoint::Discovery)),
+            (&below, "/.well-known/openid-configuration", None),
+            (&below, "/.well-known/oauth-authorization-server/a/b", Some(Endpoint::Discovery)),
+            (&below, "/.well-known/oauth-authorization-server", None),
+            (&below, "/health/live", Some(Endpoint::Live)),
+        ];
+        for (site, path, expected) in rows {
+            let found = site.find(path).map(|(endpoint, _)| endpoint);
+            assert_eq!(found, expected, "{:?} {path}", site.prefix);
+        }
+    }
+
+    #[test]
+    fn positions() {
+        for (position, endpoint) in Endpoint::ALL.into_iter().enumerate() {
+            assert_eq!(endpoint as usize, position);
+        }
+    }
+}
