@@ -1,0 +1,30 @@
+# demo: sign in with a browser.  test: everything.  stack: the product for tools that measure (tests/bin/stack.rs).
+.PHONY: demo test stack bench fmt lint setup
+SETUP = sh deploy/scripts/setup
+
+demo:
+	@$(SETUP)
+	@cargo build -q --workspace --bins
+	@exec target/debug/demo
+
+test:
+	@$(SETUP)
+	@cargo build -q --workspace --bins
+	@exec cargo test --workspace --no-fail-fast
+
+stack:
+	@cargo build -q --release -p key-service -p oidc-gateway
+	@exec cargo run -q -p tests --bin stack
+
+bench:
+	@exec cargo run -q --release -p tests --bin bench
+
+fmt:
+	@exec cargo fmt --all
+
+lint:
+	@cargo fmt --all --check
+	@exec cargo clippy --workspace --all-targets -- -D warnings
+
+setup:
+	@$(SETUP)

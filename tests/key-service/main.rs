@@ -1,0 +1,1 @@
+//! The key-service, seen from outside: one binary, one file per behaviour.

@@ -1,0 +1,500 @@
+//! The contract of the store, kept by both: each row on memory and on a real Redis.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use oidc_gateway::random::Random;
+use oidc_gateway::store::settings::Settings;
+use oidc_gateway::store::table::{Tag, hash};
+use oidc_gateway::store::{Claim, Key, Owner, Store, Swap, Write};
+use support::redis::Redis;
+
+const LEASE: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_millis(60);
+const LONG: Duration = Duration::from_secs(60);
+
+struct Fixture {
+    store: Arc<dyn Store>,
+    random: Random,
+}
+
+impl Fixture {
+    fn owner(&self) -> Owner {
+        Owner::random(&self.random)
+    }
+
+    fn key(&self) -> Key {
+        Key::grant(&Tag::random(&self.random))
+    }
+
+    // Two more names in the slot of a third.
+    fn family(&self) -> (Key, Key, Key) {
+        let tag = Tag::random(&self.random);
+        (
+            Key::grant(&tag),
+            Key::access_token(&tag, "one"),
+            Key::access_token(&tag, "two"),
+        )
+    }
+
+    async fn issued(&self, value: &'static str) -> (Key, String) {
+        let binding = hash(&self.random.token256());
+        let key = self.key();
+        self.store
+            .issue(&write(&key, value, LONG), &binding)
+            .await
+            .unwrap();
+        (key, binding)
+    }
+
+    async fn read(&self, key: &Key) -> Option<Bytes> {
+        self.store
+            .get(std::slice::from_ref(key))
+            .await
+            .unwrap()
+            .remove(0)
+    }
+
+    async fn claim(&self, key: &Key, binding: &str, owner: &Owner) -> Claim {
+        self.store.claim(key, binding, owner, LEASE).await.unwrap()
+    }
+}
+
+fn write(key: &Key, value: &'static str, lives: Duration) -> Write {
+    Write {
+        key: key.clone(),
+        value: Bytes::from_static(value.as_bytes()),
+        lives,
+    }
+}
+
+fn some(value: &'static str) -> Option<Bytes> {
+    Some(Bytes::from_static(value.as_bytes()))
+}
+
+fn claimed(value: &'static str) -> Claim {
+    Claim::Claimed(Bytes::from_static(value.as_bytes()))
+}
+
+fn spent(value: &'static str) -> Claim {
+    Claim::Spent(Bytes::from_static(value.as_bytes()))
+}
+
+fn open(settings: &Settings) -> Arc<dyn Store> {
+    settings.locate(Path::new("/")).unwrap().connect()
+}
+
+async fn until_it_answers(store: &dyn Store) -> Duration {
+    let start = Instant::now();
+    while store.ping().await.is_err() {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "the store never answered"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    start.elapsed()
+}
+
+fn run<F: Future>(test: impl FnOnce() -> F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test())
+}
+
+async fn on_both<F: Future<Output = ()>>(contract: impl Fn(Arc<Fixture>) -> F) {
+    let redis = Redis::start().unwrap();
+    for settings in [Settings::memory(), Settings::redis(&redis.url())] {
+        let fixture = Fixture {
+            store: open(&settings),
+            random: Random::new().unwrap(),
+        };
+        until_it_answers(&*fixture.store).await;
+        contract(Arc::new(fixture)).await;
+    }
+}
+
+macro_rules! contract {
+    ($($name:ident = |$fixture:ident| $body:block)+) => { $(
+        #[test]
+        fn $name() {
+            run(|| on_both(async |$fixture: Arc<Fixture>| $body));
+        }
+    )+ };
+}
+
+contract! {
+    plain_values = |on| {
+        let (one, two, three) = on.family();
+        assert_eq!(on.store.get(&[]).await.unwrap(), []);
+        on.store.put(&[]).await.unwrap();
+        on.store.put(&[write(&one, "1", LONG)]).await.unwrap();
+        on.store.put(&[write(&two, "2", LONG), write(&three, "", LONG)]).await.unwrap();
+        assert_eq!(on.read(&one).await, some("1"));
+        let keys = [three.clone(), on.key(), one.clone()];
+        assert_eq!(on.store.get(&keys).await.unwrap(), [some(""), None, some("1")]);
+        on.store.put(&[write(&one, "1b", LONG)]).await.unwrap();
+        assert_eq!(on.read(&one).await, some("1b"));
+        assert_eq!(on.store.delete(&[]).await.unwrap(), 0);
+        assert_eq!(on.store.delete(&[one.clone(), two.clone(), on.key()]).await.unwrap(), 2);
+        assert_eq!(on.store.get(&[one, two, three]).await.unwrap(), [None, None, some("")]);
+    }
+
+    any_octets_are_a_value = |on| {
+        let key = on.key();
+        let octets: Bytes = (0..=255).collect();
+        let with = |value: &Bytes| Write { key: key.clone(), value: value.clone(), lives: LONG };
+        on.store.put(&[with(&octets)]).await.unwrap();
+        assert_eq!(on.read(&key).await.as_ref(), Some(&octets));
+        on.store.issue(&with(&octets), "b").await.unwrap();
+        let owner = on.owner();
+        assert_eq!(on.claim(&key, "b", &owner).await, Claim::Claimed(octets.clone()));
+        assert!(on.store.commit(&owner, &with(&octets), &[]).await.unwrap());
+        assert_eq!(on.claim(&key, "b", &owner).await, Claim::Spent(octets.clone()));
+        let reverse: Bytes = (0..=255).rev().collect();
+        assert_eq!(on.store.swap(&octets, &with(&reverse), &[]).await.unwrap(), Swap::Done);
+        assert_eq!(on.read(&key).await, Some(reverse));
+    }
+
+    values_end = |on| {
+        let (one, two, three) = on.family();
+        on.store.put(&[write(&one, "1", SHORT), write(&two, "2", SHORT)]).await.unwrap();
+        on.store.issue(&write(&three, "3", SHORT), "b").await.unwrap();
+        assert!(!on.store.put_new(&write(&two, "no", LONG)).await.unwrap());
+        tokio::time::sleep(SHORT * 2).await;
+        assert_eq!(on.store.get(&[one.clone(), two.clone()]).await.unwrap(), [None, None]);
+        assert_eq!(on.claim(&three, "b", &on.owner()).await, Claim::Missing);
+        let before = Bytes::from_static(b"1");
+        let swapped = on.store.swap(&before, &write(&one, "x", LONG), &[]).await.unwrap();
+        assert_eq!(swapped, Swap::Changed(None));
+        assert!(on.store.put_new(&write(&two, "new", LONG)).await.unwrap());
+        assert_eq!(on.store.delete(&[one, two, three]).await.unwrap(), 1);
+    }
+
+    put_new_once = |on| {
+        let key = on.key();
+        let tries = (0..50).map(|_| {
+            let (on, key) = (Arc::clone(&on), key.clone());
+            tokio::spawn(async move { on.store.put_new(&write(&key, "v", LONG)).await.unwrap() })
+        });
+        let mut written = 0;
+        for attempt in tries.collect::<Vec<_>>() {
+            written += u32::from(attempt.await.unwrap());
+        }
+        assert_eq!(written, 1);
+    }
+
+    claim_then_commit = |on| {
+        let (key, one, two) = on.family();
+        on.store.issue(&write(&key, "code", LONG), "b").await.unwrap();
+        assert_eq!(on.read(&key).await, None, "what is to be claimed is not to be read");
+        let (owner, other) = (on.owner(), on.owner());
+        assert_eq!(on.claim(&key, "b", &owner).await, claimed("code"));
+        assert_eq!(on.read(&key).await, None);
+        assert_eq!(on.claim(&key, "b", &other).await, Claim::InFlight);
+        assert_eq!(on.claim(&key, "b", &owner).await, Claim::InFlight, "owners do not repeat");
+        let family = write(&key, "family", LONG);
+        let others = [write(&one, "1", LONG), write(&two, "2", LONG)];
+        assert!(!on.store.commit(&other, &family, &others).await.unwrap());
+        assert_eq!(on.read(&one).await, None, "nothing was written");
+        assert!(on.store.commit(&owner, &family, &others).await.unwrap());
+        assert!(!on.store.commit(&owner, &family, &others).await.unwrap(), "once");
+        assert_eq!(on.claim(&key, "b", &other).await, spent("family"));
+        assert_eq!(on.claim(&key, "c", &other).await, Claim::Mismatch, "spent, and not theirs");
+        let keys = [key, one, two];
+        assert_eq!(on.store.get(&keys).await.unwrap(), [some("family"), some("1"), some("2")]);
+    }
+
+    fifty_claims_one_claimed = |on| {
+        for _ in 0..20 {
+            let (key, binding) = on.issued("code").await;
+            let claims = (0..50).map(|_| {
+                let (on, key, binding) = (Arc::clone(&on), key.clone(), binding.clone());
+                tokio::spawn(async move { on.claim(&key, &binding, &on.owner()).await })
+            });
+            let mut won = 0;
+            for claim in claims.collect::<Vec<_>>() {
+                match claim.await.unwrap() {
+                    Claim::Claimed(_) => won += 1,
+                    Claim::InFlight => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(won, 1);
+        }
+    }
+
+    a_wrong_binding_changes_nothing = |on| {
+        let (key, binding) = on.issued("code").await;
+        for wrong in ["", "b", &binding[1..], &format!("{binding}x"), &hash("other")] {
+            assert_eq!(on.claim(&key, wrong, &on.owner()).await, Claim::Mismatch, "{wrong}");
+        }
+        let owner = on.owner();
+        assert_eq!(on.claim(&key, &binding, &owner).await, claimed("code"));
+        assert_eq!(on.claim(&key, "b", &on.owner()).await, Claim::Mismatch, "while claimed");
+        assert!(on.store.commit(&owner, &write(&key, "f", LONG), &[]).await.unwrap());
+    }
+
+    what_cannot_be_claimed = |on| {
+        let (plain, absent, _) = on.family();
+        on.store.put(&[write(&plain, "v", LONG)]).await.unwrap();
+        assert_eq!(on.claim(&plain, "", &on.owner()).await, Claim::Missing);
+        assert_eq!(on.claim(&absent, "", &on.owner()).await, Claim::Missing);
+        assert!(!on.store.commit(&on.owner(), &write(&plain, "w", LONG), &[]).await.unwrap());
+        on.store.release(&plain, &on.owner()).await.unwrap();
+        assert_eq!(on.read(&plain).await, some("v"));
+    }
+
+    after_the_lease = |on| {
+        let (key, binding) = on.issued("code").await;
+        let (slow, quick) = (on.owner(), on.owner());
+        let first = on.store.claim(&key, &binding, &slow, SHORT).await.unwrap();
+        assert_eq!(first, claimed("code"));
+        tokio::time::sleep(SHORT * 2).await;
+        assert!(!on.store.commit(&slow, &write(&key, "slow", LONG), &[]).await.unwrap());
+        assert_eq!(on.claim(&key, &binding, &quick).await, claimed("code"));
+        assert!(!on.store.commit(&slow, &write(&key, "slow", LONG), &[]).await.unwrap());
+        on.store.release(&key, &slow).await.unwrap();
+        assert!(on.store.commit(&quick, &write(&key, "quick", LONG), &[]).await.unwrap());
+        assert_eq!(on.read(&key).await, some("quick"));
+    }
+
+    release_gives_it_back = |on| {
+        let (key, binding) = on.issued("code").await;
+        let (owner, other) = (on.owner(), on.owner());
+        on.claim(&key, &binding, &owner).await;
+        on.store.release(&key, &other).await.unwrap();
+        assert_eq!(on.claim(&key, &binding, &other).await, Claim::InFlight, "not theirs to release");
+        on.store.release(&key, &owner).await.unwrap();
+        assert!(!on.store.commit(&owner, &write(&key, "f", LONG), &[]).await.unwrap());
+        assert_eq!(on.claim(&key, &binding, &other).await, claimed("code"));
+    }
+
+    claims_do_not_lengthen_life = |on| {
+        let key = on.key();
+        on.store.issue(&write(&key, "code", SHORT), "b").await.unwrap();
+        let owner = on.owner();
+        on.claim(&key, "b", &owner).await;
+        on.store.release(&key, &owner).await.unwrap();
+        tokio::time::sleep(SHORT * 2).await;
+        assert_eq!(on.claim(&key, "b", &on.owner()).await, Claim::Missing);
+    }
+
+    swap_of_plain_and_spent = |on| {
+        for is_spent in [false, true] {
+            let (key, other, _) = on.family();
+            if is_spent {
+                on.store.issue(&write(&key, "code", LONG), "b").await.unwrap();
+                let before = Bytes::from_static(b"code");
+                for state in ["issued", "claimed"] {
+                    let swapped = on.store.swap(&before, &write(&key, "x", LONG), &[]).await.unwrap();
+                    assert_eq!(swapped, Swap::Changed(None), "{state}");
+                    on.claim(&key, "b", &on.owner()).await;
+                }
+                on.store.issue(&write(&key, "code", LONG), "b").await.unwrap();
+                let owner = on.owner();
+                on.claim(&key, "b", &owner).await;
+                assert!(on.store.commit(&owner, &write(&key, "1", LONG), &[]).await.unwrap());
+            } else {
+                on.store.put(&[write(&key, "1", LONG)]).await.unwrap();
+            }
+            let others = [write(&other, "o", LONG)];
+            let wrong = on.store.swap(&Bytes::from_static(b"0"), &write(&key, "2", LONG), &others).await;
+            assert_eq!(wrong.unwrap(), Swap::Changed(some("1")));
+            assert_eq!(on.read(&other).await, None);
+            let right = on.store.swap(&Bytes::from_static(b"1"), &write(&key, "2", LONG), &others).await;
+            assert_eq!(right.unwrap(), Swap::Done);
+            assert_eq!(on.read(&key).await, some("2"));
+            assert_eq!(on.read(&other).await, some("o"));
+            let after = on.claim(&key, "b", &on.owner()).await;
+            assert_eq!(after, if is_spent { spent("2") } else { Claim::Missing }, "the state stays");
+        }
+    }
+
+    fifty_swaps_one_done = |on| {
+        let key = on.key();
+        on.store.put(&[write(&key, "1", LONG)]).await.unwrap();
+        let swaps = (0..50).map(|_| {
+            let (on, key) = (Arc::clone(&on), key.clone());
+            let before = Bytes::from_static(b"1");
+            tokio::spawn(async move { on.store.swap(&before, &write(&key, "2", LONG), &[]).await })
+        });
+        let mut done = 0;
+        for swap in swaps.collect::<Vec<_>>() {
+            match swap.await.unwrap().unwrap() {
+                Swap::Done => done += 1,
+                changed => assert_eq!(changed, Swap::Changed(some("2"))),
+            }
+        }
+        assert_eq!(done, 1);
+    }
+}
+
+#[test]
+fn redis_is_killed_and_comes_back() {
+    run(|| async {
+        let mut redis = Redis::start().unwrap();
+        let store = open(&Settings::redis(&redis.url()));
+        let random = Random::new().unwrap();
+        until_it_answers(&*store).await;
+        redis.kill().unwrap();
+        let start = Instant::now();
+        let refused = store.ping().await.unwrap_err();
+        assert!(start.elapsed() < Duration::from_secs(1), "{refused}");
+        redis.start_again().unwrap();
+        let wait = until_it_answers(&*store).await;
+        assert!(
+            wait < Duration::from_secs(1),
+            "{wait:?} is more than safety.md allows"
+        );
+        let key = Key::grant(&Tag::random(&random));
+        store.issue(&write(&key, "v", LONG), "b").await.unwrap();
+        let claim = store
+            .claim(&key, "b", &Owner::random(&random), LEASE)
+            .await
+            .unwrap();
+        assert_eq!(claim, claimed("v"));
+    });
+}
+
+#[test]
+fn redis_is_there_later_than_the_gateway() {
+    run(|| async {
+        let mut redis = Redis::start().unwrap();
+        redis.kill().unwrap();
+        let store = open(&Settings::redis(&redis.url()));
+        assert!(store.ping().await.is_err());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(store.ping().await.is_err());
+        redis.start_again().unwrap();
+        until_it_answers(&*store).await;
+    });
+}
+
+#[test]
+fn redis_forgets_its_scripts() {
+    run(|| async {
+        let redis = Redis::start().unwrap();
+        let store = open(&Settings::redis(&redis.url()));
+        let random = Random::new().unwrap();
+        until_it_answers(&*store).await;
+        for _ in 0..2 {
+            assert_eq!(redis.command("SCRIPT FLUSH").unwrap(), "+OK");
+            let key = Key::grant(&Tag::random(&random));
+            let owner = Owner::random(&random);
+            store.issue(&write(&key, "v", LONG), "b").await.unwrap();
+            let claim = store.claim(&key, "b", &owner, LEASE).await.unwrap();
+            assert_eq!(claim, claimed("v"));
+            assert!(
+                store
+                    .commit(&owner, &write(&key, "f", LONG), &[])
+                    .await
+                    .unwrap()
+            );
+        }
+    });
+}
+
+#[test]
+fn redis_stops_answering() {
+    run(|| async {
+        let redis = Redis::start().unwrap();
+        let mut settings = Settings::redis(&redis.url());
+        settings.timeout = Some("200ms".parse().unwrap());
+        let store = open(&settings);
+        until_it_answers(&*store).await;
+        // All connections are served, none gets an answer.
+        assert_eq!(redis.command("CLIENT PAUSE 1500").unwrap(), "+OK");
+        let start = Instant::now();
+        assert!(store.ping().await.is_err());
+        let waited = start.elapsed();
+        assert!(
+            waited > Duration::from_millis(190) && waited < Duration::from_millis(800),
+            "{waited:?}"
+        );
+        until_it_answers(&*store).await;
+    });
+}
+
+#[test]
+fn redis_with_tls_and_an_acl_user() {
+    run(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = pki::Authority::new("test").unwrap();
+        let issued = authority
+            .issue(&pki::Leaf {
+                common_name: "redis",
+                dns: &["localhost"],
+                server: true,
+                ..pki::Leaf::default()
+            })
+            .unwrap();
+        let file = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let ca = file("ca.pem", authority.certificate_pem());
+        let certificate = file("redis.pem", &issued.certificate_pem);
+        let key = file("redis.key", &issued.key_pem);
+        let password = file("password", "s3cret\n");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let port = port.to_string();
+        // What the documentation of `username` says.
+        let user = "gateway on >s3cret ~* -@all +get +mget +set +del +time +multi +exec +eval +evalsha +script|load +ping";
+        let mut arguments = vec!["--tls-port", &port, "--tls-cert-file", &certificate];
+        arguments.extend([
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            &ca,
+            "--tls-auth-clients",
+            "no",
+            "--user",
+        ]);
+        arguments.extend(user.split(' '));
+        let _redis = Redis::start_with(&arguments).unwrap();
+        let mut settings = Settings::redis(&format!("rediss://localhost:{port}"));
+        settings.ca_file = Some(ca.into());
+        settings.username = Some("gateway".to_owned());
+        settings.password_file = Some(password.into());
+        let store = open(&settings);
+        until_it_answers(&*store).await;
+        let random = Random::new().unwrap();
+        let (key, other) = (Key::grant(&Tag::random(&random)), Key::session("x"));
+        let owner = Owner::random(&random);
+        store.issue(&write(&key, "v", LONG), "b").await.unwrap();
+        assert_eq!(
+            store.claim(&key, "b", &owner, LEASE).await.unwrap(),
+            claimed("v")
+        );
+        assert!(
+            store
+                .commit(&owner, &write(&key, "f", LONG), &[])
+                .await
+                .unwrap()
+        );
+        let before = Bytes::from_static(b"f");
+        assert_eq!(
+            store
+                .swap(&before, &write(&key, "g", LONG), &[])
+                .await
+                .unwrap(),
+            Swap::Done
+        );
+        store
+            .put(&[write(&key, "h", LONG), write(&other, "1", LONG)])
+            .await
+            .unwrap();
+        assert_eq!(store.delete(&[key, other]).await.unwrap(), 2);
+    });
+}

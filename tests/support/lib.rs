@@ -1,0 +1,6 @@
+//! What the tests and the development tools share: processes, a token, a store, a relying party.
+
+pub mod http;
+pub mod launch;
+pub mod redis;
+pub mod relying_party;
