@@ -5,7 +5,7 @@ SETUP = sh deploy/scripts/setup
 demo:
 	@$(SETUP)
 	@cargo build -q --workspace --bins
-	@exec target/debug/demo
+	@exec cargo run -q --bin demo
 
 test:
 	@$(SETUP)
@@ -17,6 +17,7 @@ stack:
 	@exec cargo run -q -p tests --bin stack
 
 bench:
+	@cargo build -q --release -p key-service -p oidc-gateway
 	@exec cargo run -q --release -p tests --bin bench
 
 fmt:

@@ -94,22 +94,42 @@ pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<St
     let answer = match command {
         Command::List { ring } => {
             let ring = ring.unwrap_or_default();
-            let keys = client.list_keys(v1::ListKeysRequest { ring }).await?.into_inner().keys;
-            if as_json { json!({ "keys": keys.iter().map(key).collect::<Vec<_>>() }) } else { return Ok(table(&keys)) }
+            let keys = client
+                .list_keys(v1::ListKeysRequest { ring })
+                .await?
+                .into_inner()
+                .keys;
+            if as_json {
+                json!({ "keys": keys.iter().map(key).collect::<Vec<_>>() })
+            } else {
+                return Ok(table(&keys));
+            }
         }
         Command::Rotate { ring, dry_run } => {
             let request = v1::RotateKeyRequest { ring, dry_run };
             let rotation = client.rotate_key(request).await?.into_inner();
-            if as_json { rotation_json(&rotation) } else { return Ok(rotation_text(&rotation)) }
+            if as_json {
+                rotation_json(&rotation)
+            } else {
+                return Ok(rotation_text(&rotation));
+            }
         }
         Command::Revoke { kid, reason } => {
             let request = v1::RevokeKeyRequest { kid, reason };
             let revocation = client.revoke_key(request).await?.into_inner();
-            if as_json { revocation_json(&revocation) } else { return Ok(revocation_text(&revocation)) }
+            if as_json {
+                revocation_json(&revocation)
+            } else {
+                return Ok(revocation_text(&revocation));
+            }
         }
         Command::Info => {
             let info = client.info(v1::InfoRequest {}).await?.into_inner();
-            if as_json { info_json(&info) } else { return Ok(info_text(&info)) }
+            if as_json {
+                info_json(&info)
+            } else {
+                return Ok(info_text(&info));
+            }
         }
     };
     Ok(format!("{answer:#}\n"))
@@ -118,12 +138,20 @@ pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<St
 async fn connect(settings: &Admin) -> Result<Channel, Error> {
     let is_unix = settings.endpoint.starts_with("unix:");
     let mut endpoint = Endpoint::from_shared(settings.endpoint.clone())
-        .map_err(|_| Error::Configuration(format!("endpoint `{}` is not https://host:port or unix:/path", settings.endpoint)))?
+        .map_err(|_| {
+            Error::Configuration(format!(
+                "endpoint `{}` is not https://host:port or unix:/path",
+                settings.endpoint
+            ))
+        })?
         .timeout(TIMEOUT)
         .connect_timeout(Duration::from_secs(5));
     if !is_unix {
         let mut tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(read("ca_file", settings.ca_file.as_deref())?))
+            .ca_certificate(Certificate::from_pem(read(
+                "ca_file",
+                settings.ca_file.as_deref(),
+            )?))
             .identity(Identity::from_pem(
                 read("certificate_file", settings.certificate_file.as_deref())?,
                 read("key_file", settings.key_file.as_deref())?,
@@ -135,10 +163,13 @@ async fn connect(settings: &Admin) -> Result<Channel, Error> {
             .tls_config(tls)
             .map_err(|error| Error::Configuration(root_cause(&error)))?;
     }
-    endpoint.connect().await.map_err(|error| Error::Unreachable {
-        endpoint: settings.endpoint.clone(),
-        reason: root_cause(&error),
-    })
+    endpoint
+        .connect()
+        .await
+        .map_err(|error| Error::Unreachable {
+            endpoint: settings.endpoint.clone(),
+            reason: root_cause(&error),
+        })
 }
 
 fn read(name: &str, path: Option<&Path>) -> Result<Vec<u8>, Error> {
@@ -184,7 +215,18 @@ fn key(key: &v1::Key) -> Value {
 }
 
 fn table(keys: &[v1::Key]) -> String {
-    let heads = ["RING", "GEN", "STATE", "KID", "CREATED", "SIGNS FROM", "UNTIL", "PUBLISHED UNTIL", "WHERE", "WHY"];
+    let heads = [
+        "RING",
+        "GEN",
+        "STATE",
+        "KID",
+        "CREATED",
+        "SIGNS FROM",
+        "UNTIL",
+        "PUBLISHED UNTIL",
+        "WHERE",
+        "WHY",
+    ];
     let mut rows = vec![heads.map(str::to_owned)];
     let show = |seconds| time(seconds).unwrap_or_else(|| "-".to_owned());
     for key in keys {
@@ -201,8 +243,12 @@ fn table(keys: &[v1::Key]) -> String {
             key.reason.clone(),
         ]);
     }
-    let widths: [usize; 10] =
-        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let widths: [usize; 10] = std::array::from_fn(|column| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    });
     let mut text = String::new();
     for row in &rows {
         let mut line = String::new();
@@ -228,12 +274,28 @@ fn rotation_json(rotation: &v1::RotateKeyResponse) -> Value {
 fn rotation_text(rotation: &v1::RotateKeyResponse) -> String {
     let mut text = String::new();
     if let Some(created) = &rotation.created {
-        let made = if rotation.dry_run { "would be made" } else { "is made" };
-        let kid = if created.kid.is_empty() { String::new() } else { format!(", {}", created.kid) };
-        let _ = writeln!(text, "{}: generation {}{kid} {made}, as the standby", created.ring, created.generation);
+        let made = if rotation.dry_run {
+            "would be made"
+        } else {
+            "is made"
+        };
+        let kid = if created.kid.is_empty() {
+            String::new()
+        } else {
+            format!(", {}", created.kid)
+        };
+        let _ = writeln!(
+            text,
+            "{}: generation {}{kid} {made}, as the standby",
+            created.ring, created.generation
+        );
     }
     if let Some(at) = time(rotation.next_activates_at) {
-        let _ = writeln!(text, "generation {} signs from {at}", rotation.next_generation);
+        let _ = writeln!(
+            text,
+            "generation {} signs from {at}",
+            rotation.next_generation
+        );
     }
     text
 }
@@ -249,14 +311,25 @@ fn revocation_json(revocation: &v1::RevokeKeyResponse) -> Value {
 fn revocation_text(revocation: &v1::RevokeKeyResponse) -> String {
     let mut text = String::new();
     if let Some(revoked) = &revocation.revoked {
-        let _ = writeln!(text, "{}: {} is revoked and no longer published", revoked.ring, revoked.kid);
-        let _ = writeln!(text, "relying parties accept it until their copy of the JWK Set is too old");
+        let _ = writeln!(
+            text,
+            "{}: {} is revoked and no longer published",
+            revoked.ring, revoked.kid
+        );
+        let _ = writeln!(
+            text,
+            "relying parties accept it until their copy of the JWK Set is too old"
+        );
     }
     if !revocation.signing_kid.is_empty() {
         let _ = writeln!(text, "{} signs from now on", revocation.signing_kid);
     }
     if let Some(created) = &revocation.created {
-        let _ = writeln!(text, "generation {}, {} is made, as the standby", created.generation, created.kid);
+        let _ = writeln!(
+            text,
+            "generation {}, {} is made, as the standby",
+            created.generation, created.kid
+        );
     }
     text
 }
@@ -288,7 +361,10 @@ fn info_text(info: &v1::InfoResponse) -> String {
     let mut text = String::new();
     for (name, value) in [
         ("version", info.version.clone()),
-        ("backend", format!("{} ({})", info.backend_description, info.backend_state)),
+        (
+            "backend",
+            format!("{} ({})", info.backend_description, info.backend_state),
+        ),
         ("epoch", info.epoch.clone()),
         ("rings", info.rings.join(" ")),
         ("signs with", can.sign_rings.join(" ")),

@@ -39,15 +39,20 @@ impl Clock {
         self.now_millis().div_euclid(1000)
     }
 
-    /// The next whole second: a key stamped with it was published for at least as long as its age says.
+    /// The first whole second that begins no sooner than after `wait`.
     #[must_use]
-    pub fn next_second(&self) -> i64 {
-        self.now_millis().saturating_add(999).div_euclid(1000)
+    pub fn second_after(&self, wait: Duration) -> i64 {
+        let earliest = self.now_millis().saturating_add(millis(wait));
+        earliest.saturating_add(999).div_euclid(1000)
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn now_millis(&self) -> i64 {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that reads it"
+        )]
         let system = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, millis);

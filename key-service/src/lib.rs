@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod algorithm;
 pub mod backend;
+mod caretaker;
 pub mod clock;
 pub mod config;
 pub mod error;

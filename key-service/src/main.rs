@@ -3,15 +3,18 @@
 #![forbid(unsafe_code)]
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use key_service::admin;
 use key_service::config::Config;
 use key_service::serve::{Service, StartError};
+use key_service::{admin, backend};
 use key_service::{hardening, log};
 use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// EX_USAGE.
 const USAGE: u8 = 64;
@@ -35,7 +38,13 @@ enum Command {
     /// Asks a running service about its keys, or to rotate or revoke one
     Admin {
         /// The configuration file: its [admin] says where the service is
-        #[arg(long, value_name = "FILE", global = true, required = false, default_value = "key-service.toml")]
+        #[arg(
+            long,
+            value_name = "FILE",
+            global = true,
+            required = false,
+            default_value = "key-service.toml"
+        )]
         config: PathBuf,
         /// JSON, with times as RFC 3339
         #[arg(long, global = true)]
@@ -60,7 +69,11 @@ fn main() -> ExitCode {
     };
     let outcome = match arguments.command {
         Command::Serve { config } => serve(&config),
-        Command::Admin { config, json, command } => administer(&config, command, json),
+        Command::Admin {
+            config,
+            json,
+            command,
+        } => administer(&config, command, json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,14 +84,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn read(config: &std::path::Path) -> Result<Config, Failure> {
+fn read(config: &Path) -> Result<Config, Failure> {
     Config::read(config).map_err(|invalid| Failure(invalid.to_string(), USAGE))
 }
 
-fn serve(config: &std::path::Path) -> Result<(), Failure> {
-    let config = read(config)?;
+fn serve(path: &Path) -> Result<(), Failure> {
+    let config = read(path)?;
     log::start(&config.log);
-    hardening::harden(config.allow_root).map_err(|refused| Failure(refused.to_string(), USAGE))?;
+    hardening::harden(config.allow_root)
+        .map_err(|refused| Failure(format!("{}: {refused}", path.display()), USAGE))?;
     let failed = |error: std::io::Error| Failure(error.to_string(), 1);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -93,9 +107,13 @@ fn serve(config: &std::path::Path) -> Result<(), Failure> {
     let running = Service::start(&config).map_err(|error| {
         let is_setting = matches!(
             error,
-            StartError::Configuration(_) | StartError::Algorithm { .. } | StartError::Tls(_) | StartError::Backend(_)
+            StartError::Configuration(_)
+                | StartError::Algorithm { .. }
+                | StartError::Tls(_)
+                | StartError::Backend(backend::Error::Unusable(_))
         );
-        Failure(error.to_string(), if is_setting { USAGE } else { 1 })
+        let code = if is_setting { USAGE } else { 1 };
+        Failure(format!("{}: {error}", path.display()), code)
     })?;
     tracing::info!(
         tcp = running.tcp_address().map(tracing::field::display),
@@ -114,9 +132,12 @@ fn serve(config: &std::path::Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn administer(config: &std::path::Path, command: admin::Command, json: bool) -> Result<(), Failure> {
+fn administer(config: &Path, command: admin::Command, json: bool) -> Result<(), Failure> {
     let Some(settings) = read(config)?.admin else {
-        let sentence = format!("{}: [admin] is missing: where is the service?", config.display());
+        let sentence = format!(
+            "{}: [admin] is missing: where is the service?",
+            config.display()
+        );
         return Err(Failure(sentence, USAGE));
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

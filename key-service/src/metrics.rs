@@ -24,6 +24,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use crate::keyring::Keyring;
+use crate::service::status;
 
 /// The content type of the text format.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -107,23 +108,40 @@ impl Metrics {
         let requests = Family::<RequestLabels, Counter>::default();
         let durations = Family::<RpcLabel, Histogram>::new_with_constructor(|| {
             Histogram::new([
-                25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.5, 2.0,
+                25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1,
+                0.5, 2.0,
             ])
         });
         let refusals = Family::<RuleLabel, Counter>::default();
         let signatures = Family::<RingLabel, Counter>::default();
         let handshakes_failed = Counter::default();
         registry.register("requests", "Requests answered", requests.clone());
-        registry.register("request_duration_seconds", "From the request's first line to the answer", durations.clone());
-        registry.register("refusals", "Refused by the claims firewall", refusals.clone());
+        registry.register(
+            "request_duration_seconds",
+            "From the request's first line to the answer",
+            durations.clone(),
+        );
+        registry.register(
+            "refusals",
+            "Refused by the claims firewall",
+            refusals.clone(),
+        );
         registry.register("signatures", "Signatures made", signatures.clone());
-        registry.register("handshakes_failed", "TLS handshakes that failed", handshakes_failed.clone());
+        registry.register(
+            "handshakes_failed",
+            "TLS handshakes that failed",
+            handshakes_failed.clone(),
+        );
         Metrics {
             succeeded: Rpc::ALL.map(|rpc| {
-                let labels = RequestLabels { rpc: rpc.as_str(), code: "OK" };
+                let labels = RequestLabels {
+                    rpc: rpc.as_str(),
+                    code: status::OK,
+                };
                 requests.get_or_create_owned(&labels)
             }),
-            durations: Rpc::ALL.map(|rpc| durations.get_or_create_owned(&RpcLabel { rpc: rpc.as_str() })),
+            durations: Rpc::ALL
+                .map(|rpc| durations.get_or_create_owned(&RpcLabel { rpc: rpc.as_str() })),
             registry,
             requests,
             refusals,
@@ -139,10 +157,15 @@ impl Metrics {
 
     pub(crate) fn answered(&self, rpc: Rpc, code: &'static str, since: Instant) {
         self.durations[rpc as usize].observe(since.elapsed().as_secs_f64());
-        if code == "OK" {
+        if code == status::OK {
             self.succeeded[rpc as usize].inc();
         } else {
-            self.requests.get_or_create(&RequestLabels { rpc: rpc.as_str(), code }).inc();
+            self.requests
+                .get_or_create(&RequestLabels {
+                    rpc: rpc.as_str(),
+                    code,
+                })
+                .inc();
         }
     }
 
@@ -174,18 +197,37 @@ fn describe(text: &mut String, keyring: &Keyring) -> std::fmt::Result {
     let device = keyring.device();
     let now = keyring.clock().now();
     let up = u8::from(device.state().as_str() == "up");
-    writeln!(text, "# HELP key_service_backend_up Whether the device answers.")?;
-    writeln!(text, "# TYPE key_service_backend_up gauge\nkey_service_backend_up {up}")?;
-    writeln!(text, "# HELP key_service_queue_length Requests that wait for the device.")?;
-    writeln!(text, "# TYPE key_service_queue_length gauge\nkey_service_queue_length {}", device.queue_length())?;
+    writeln!(
+        text,
+        "# HELP key_service_backend_up Whether the device answers."
+    )?;
+    writeln!(
+        text,
+        "# TYPE key_service_backend_up gauge\nkey_service_backend_up {up}"
+    )?;
+    writeln!(
+        text,
+        "# HELP key_service_queue_length Requests that wait for the device."
+    )?;
+    writeln!(
+        text,
+        "# TYPE key_service_queue_length gauge\nkey_service_queue_length {}",
+        device.queue_length()
+    )?;
     let snapshot = keyring.snapshot_full();
-    writeln!(text, "# HELP key_service_key_age_seconds Age of a key, with its state.")?;
+    writeln!(
+        text,
+        "# HELP key_service_key_age_seconds Age of a key, with its state."
+    )?;
     writeln!(text, "# TYPE key_service_key_age_seconds gauge")?;
     for ring in snapshot.rings() {
         for standing in ring.standings() {
             let (ring, state) = (ring.name(), standing.state.as_str());
             let (kid, age) = (&standing.key.kid, now - standing.key.created);
-            writeln!(text, "key_service_key_age_seconds{{ring=\"{ring}\",kid=\"{kid}\",state=\"{state}\"}} {age}")?;
+            writeln!(
+                text,
+                "key_service_key_age_seconds{{ring=\"{ring}\",kid=\"{kid}\",state=\"{state}\"}} {age}"
+            )?;
         }
     }
     Ok(())
@@ -251,14 +293,26 @@ pub(crate) fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener
 impl Page {
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         let (status, kind, text) = match path {
-            _ if method != Method::GET && method != Method::HEAD => {
-                (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n".to_owned())
-            }
+            _ if method != Method::GET && method != Method::HEAD => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "text/plain",
+                "GET only\n".to_owned(),
+            ),
             "/metrics" => (StatusCode::OK, TEXT, self.metrics.text(&self.keyring)),
             "/health/live" => (StatusCode::OK, "text/plain", "live\n".to_owned()),
-            "/health/ready" if self.is_ready() => (StatusCode::OK, "text/plain", "ready\n".to_owned()),
-            "/health/ready" => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".to_owned()),
-            _ => (StatusCode::NOT_FOUND, "text/plain", "not found\n".to_owned()),
+            "/health/ready" if self.is_ready() => {
+                (StatusCode::OK, "text/plain", "ready\n".to_owned())
+            }
+            "/health/ready" => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "text/plain",
+                "not ready\n".to_owned(),
+            ),
+            _ => (
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "not found\n".to_owned(),
+            ),
         };
         let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;

@@ -1,8 +1,5 @@
 //! The process: opens the keys, binds the sockets, and gives each core a runtime of its own. One `current_thread` runtime
 //! per core costs less than one that steals work, for a request never changes threads.
-//!
-//! A caretaker thread does what is not a request: states that change by themselves, keys that another process made,
-//! certificates that were renewed, and the metrics.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,22 +17,16 @@ use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::algorithm::RingAlgorithm;
 use crate::backend::{self, Device};
+use crate::caretaker::take_care;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Error;
 use crate::keyring::Keyring;
-use crate::keyring::state::State;
 use crate::metrics::{self, Metrics, Page, Readiness};
 use crate::service::peer::Callers;
 use crate::service::{Shared, Watchers, connection};
 use crate::tls::{self, Certificates};
-
-/// How often files are looked at for a renewed certificate.
-const CERTIFICATES: Duration = Duration::from_secs(2);
-/// States are computed for whole seconds.
-const SECOND: Duration = Duration::from_secs(1);
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +134,11 @@ impl Service {
         let mut running = Running {
             tcp: local_address(sockets.tcp.as_ref())?,
             metrics: local_address(sockets.metrics.as_ref())?,
-            unix: sockets.unix.is_some().then(|| config.listen.unix.clone()).flatten(),
+            unix: sockets
+                .unix
+                .is_some()
+                .then(|| config.listen.unix.clone())
+                .flatten(),
             keyring,
             health,
             ready: Arc::clone(&ready),
@@ -151,10 +146,22 @@ impl Service {
             threads: Vec::new(),
         };
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let workers = if config.workers == 0 { cores } else { config.workers };
+        let workers = if config.workers == 0 {
+            cores
+        } else {
+            config.workers
+        };
         for worker in 0..workers {
-            let tcp = sockets.tcp.as_ref().map(TcpListener::try_clone).transpose()?;
-            let unix = sockets.unix.as_ref().map(UnixListener::try_clone).transpose()?;
+            let tcp = sockets
+                .tcp
+                .as_ref()
+                .map(TcpListener::try_clone)
+                .transpose()?;
+            let unix = sockets
+                .unix
+                .as_ref()
+                .map(UnixListener::try_clone)
+                .transpose()?;
             let shared = Arc::clone(&shared);
             running.spawn(format!("worker-{worker}"), move |runtime| {
                 runtime.block_on(work(tcp, unix, shared));
@@ -217,7 +224,11 @@ impl Running {
 
     fn serving(&self, serving: bool) {
         self.ready.set(serving);
-        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status = if serving {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         let health = self.health.clone();
         // Its lock is held for moments only, so this thread may wait for it.
         let set = async move {
@@ -234,7 +245,9 @@ impl Running {
         run: impl FnOnce(&Runtime) + Send + 'static,
     ) -> Result<(), std::io::Error> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new().name(name).spawn(move || run(&runtime))?;
+        let thread = thread::Builder::new()
+            .name(name)
+            .spawn(move || run(&runtime))?;
         self.threads.push(thread);
         Ok(())
     }
@@ -276,10 +289,21 @@ fn open_keys(config: Config, clock: Clock) -> Result<Keyring, StartError> {
 }
 
 fn bind(config: &Config) -> Result<Sockets, StartError> {
-    let failed = |what, address: String| move |source| StartError::Bind { what, address, source };
+    let failed = |what, address: String| {
+        move |source| StartError::Bind {
+            what,
+            address,
+            source,
+        }
+    };
     let tcp = |what, address: Option<SocketAddr>| {
         let listener = address.map(metrics::bind).transpose();
-        listener.map_err(failed(what, address.map(|address| address.to_string()).unwrap_or_default()))
+        listener.map_err(failed(
+            what,
+            address
+                .map(|address| address.to_string())
+                .unwrap_or_default(),
+        ))
     };
     let unix = config.listen.unix.as_deref().map(|path| {
         let mode = config.listen.unix_mode().unwrap_or(0o600);
@@ -324,76 +348,6 @@ async fn work(tcp: Option<TcpListener>, unix: Option<UnixListener>, shared: Arc<
         }
     };
     tokio::join!(serve_tcp, serve_unix);
-}
-
-async fn take_care(
-    shared: &Shared,
-    metrics: Option<TcpListener>,
-    page: Arc<Page>,
-    reload: Duration,
-) {
-    let serve_metrics = async {
-        match metrics {
-            Some(listener) => metrics::serve(listener, page).await,
-            None => std::future::pending().await,
-        }
-    };
-    let mut stop = shared.stop.clone();
-    tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => {}
-        () = serve_metrics => {}
-        () = follow_clock(&shared.keyring) => {}
-        () = follow_device(&shared.keyring, reload) => {}
-        () = follow_certificates(shared) => {}
-    }
-}
-
-/// States that change by themselves. The clock may be moved, so it is asked every second.
-async fn follow_clock(keyring: &Keyring) {
-    loop {
-        if keyring.next_change_in() == Some(0) {
-            keyring.refresh();
-        }
-        let until_next_second = 1000 - keyring.clock().now_millis().rem_euclid(1000);
-        let wait = Duration::from_millis(until_next_second.unsigned_abs());
-        tokio::time::sleep(wait.min(SECOND)).await;
-    }
-}
-
-/// Keys that another process made, and whether the device still signs (a token may say that it is well after it has gone).
-async fn follow_device(keyring: &Keyring, every: Duration) {
-    loop {
-        tokio::time::sleep(every).await;
-        if let Err(error) = keyring.reload().await {
-            tracing::warn!(reason = %error, "the device did not list its keys");
-        }
-        let snapshot = keyring.snapshot_full();
-        let canary = snapshot.rings().find_map(|ring| match ring.name().algorithm() {
-            RingAlgorithm::Signature(algorithm) => {
-                let key = ring.keys().iter().find(|key| key.standing.state == State::Active)?;
-                Some((algorithm, key))
-            }
-            _ => None,
-        });
-        if let Some((algorithm, key)) = canary
-            && let Err(error) = keyring.device().probe(&key.id, algorithm).await
-        {
-            tracing::warn!(reason = %error, "the canary signature failed");
-        }
-    }
-}
-
-async fn follow_certificates(shared: &Shared) {
-    loop {
-        tokio::time::sleep(CERTIFICATES).await;
-        match shared.certificates.as_ref().map(Certificates::reload) {
-            Some(Ok(true)) => tracing::info!("certificates were read again"),
-            Some(Err(error)) => {
-                tracing::warn!(reason = %error, "renewed certificates cannot be used; the old ones stay");
-            }
-            Some(Ok(false)) | None => {}
-        }
-    }
 }
 
 fn seconds(duration: Duration) -> u32 {

@@ -117,8 +117,8 @@ fn server_config(settings: &Tls) -> Result<Arc<ServerConfig>, Error> {
     let mut verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
     if let Some(path) = &settings.crl_file {
-        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_file_iter(path)
-            .and_then(Iterator::collect);
+        let lists: Result<Vec<_>, _> =
+            CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect);
         verifier = verifier.with_crls(lists.map_err(file(path))?);
     }
     let verifier = verifier.build().map_err(|source| Error::Verifier {
@@ -162,8 +162,7 @@ fn provider() -> CryptoProvider {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let found = found.map_err(file(path))?;
     if found.is_empty() {
         return Err(Error::Empty(path.to_owned()));

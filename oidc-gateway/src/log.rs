@@ -46,7 +46,12 @@ impl Settings {
 
     /// A bare level is for our own events; the libraries' stay at warnings.
     fn filter(&self) -> Result<EnvFilter, String> {
-        let wrong = || format!("`{}` is not a level: error, warn, info or debug", self.level);
+        let wrong = || {
+            format!(
+                "`{}` is not a level: error, warn, info or debug",
+                self.level
+            )
+        };
         let directives = match self.level.as_str() {
             level @ ("off" | "error" | "warn" | "info" | "debug" | "trace") => {
                 format!("warn,oidc_gateway={level}")

@@ -18,6 +18,9 @@ use oidc_gateway::secret::Secret;
 use oidc_gateway::serve;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An OpenID Provider whose keys never leave the HSM: the gateway.
 #[derive(Parser)]
 #[command(version)]
@@ -63,7 +66,11 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Serve { config } => return serve(&config),
         Command::CheckConfig { config } => match Config::load(&config) {
-            Ok(_) => writeln!(io::stdout(), "{}: the configuration is good", config.display()),
+            Ok(_) => writeln!(
+                io::stdout(),
+                "{}: the configuration is good",
+                config.display()
+            ),
             Err(error) => return refused(&error),
         },
         Command::HashPassword { generated } => hash_password(generated),
@@ -133,7 +140,11 @@ fn hash_password(generated: bool) -> io::Result<()> {
     if generated {
         let secret = random.token256();
         let hash = PasswordHash::of_generated(&secret);
-        return writeln!(out, "client_secret = {secret}\nclient_secret_hash = {}", hash.as_str());
+        return writeln!(
+            out,
+            "client_secret = {secret}\nclient_secret_hash = {}",
+            hash.as_str()
+        );
     }
     let password = read_password()?;
     if password.expose().is_empty() {

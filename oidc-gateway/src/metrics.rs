@@ -94,19 +94,38 @@ impl Metrics {
             handshakes_failed: Counter::default(),
         };
         registry.register("requests", "Requests answered", requests);
-        registry.register("request_duration_seconds", "From the headers to the answer", seconds);
+        registry.register(
+            "request_duration_seconds",
+            "From the headers to the answer",
+            seconds,
+        );
         registry.register("tokens_issued", "Token responses", tokens);
         registry.register("logins", "Password logins", logins);
-        registry.register("requests_in_flight", "Requests being answered", counters.in_flight.clone());
-        registry.register("connections", "Open connections", counters.connections.clone());
+        registry.register(
+            "requests_in_flight",
+            "Requests being answered",
+            counters.in_flight.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections",
+            counters.connections.clone(),
+        );
         let handshakes = counters.handshakes_failed.clone();
-        registry.register("tls_handshakes_failed", "TLS handshakes that failed", handshakes);
+        registry.register(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed",
+            handshakes,
+        );
         registry.register("store_errors", "Store calls that failed", store_errors);
         let help = "Calls of the key-service that failed";
         registry.register("key_service_errors", help, call_failures);
         let help = "From the call of the key-service to its answer";
         registry.register("key_service_duration_seconds", help, call_seconds);
-        Metrics(Arc::new(Counters { registry, ..counters }))
+        Metrics(Arc::new(Counters {
+            registry,
+            ..counters
+        }))
     }
 
     /// Counts a request at the endpoint of this position from here on.
@@ -230,6 +249,10 @@ mod tests {
         ] {
             assert!(text.lines().any(|each| each == line), "{line}\n{text}");
         }
-        assert!(metrics.text().contains("signet_gateway_requests_in_flight 0"));
+        assert!(
+            metrics
+                .text()
+                .contains("signet_gateway_requests_in_flight 0")
+        );
     }
 }

@@ -86,7 +86,12 @@ mod tests {
 
     #[test]
     fn values() {
-        let rows: &[(&str, &str, Result<Option<&str>, Duplicate>)] = &[
+        type Row = (
+            &'static str,
+            &'static str,
+            Result<Option<&'static str>, Duplicate>,
+        );
+        let rows: &[Row] = &[
             ("a=1&b=2", "a", Ok(Some("1"))),
             ("a=1&b=2", "c", Ok(None)),
             ("a=&b=2", "a", Ok(None)),
@@ -114,7 +119,11 @@ mod tests {
         }
         for (length, passes) in [(64 * 1024, true), (64 * 1024 + 1, false)] {
             let query = "a".repeat(length);
-            assert_eq!(Params::parse(query.as_bytes()).is_some(), passes, "{length}");
+            assert_eq!(
+                Params::parse(query.as_bytes()).is_some(),
+                passes,
+                "{length}"
+            );
         }
     }
 }

@@ -25,7 +25,8 @@ impl Challenge {
             (None, Some(_), _) => refuse("code_challenge_method without code_challenge"),
             (Some(challenge), Some("S256"), _) => {
                 // §4.2: BASE64URL(SHA256(..)): 32 octets, so 43 characters.
-                let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+                let plain =
+                    |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
                 if challenge.len() != 43 || !challenge.bytes().all(plain) {
                     return refuse("code_challenge is not a SHA-256 in base64url");
                 }
@@ -42,9 +43,8 @@ impl Challenge {
             return Ok(Challenge::default());
         };
         // §4.1: code-verifier = 43*128unreserved
-        let plain = |octet: u8| {
-            octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~')
-        };
+        let plain =
+            |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~');
         if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(plain) {
             return Err(Refusal::new(
                 Code::InvalidGrant,
@@ -77,7 +77,10 @@ mod tests {
     #[test]
     fn the_rfc_example() {
         let asked = Challenge::parse(Some(CHALLENGE), Some("S256"), Required::Yes);
-        assert_eq!(asked, Ok(Challenge::of_verifier(Some(VERIFIER)).expect("valid")));
+        assert_eq!(
+            asked,
+            Ok(Challenge::of_verifier(Some(VERIFIER)).expect("valid"))
+        );
     }
 
     #[test]
@@ -90,13 +93,24 @@ mod tests {
             (Some(CHALLENGE), None, Required::No),
             (Some(CHALLENGE), Some("s256"), Required::No),
             (Some(&CHALLENGE[1..]), Some("S256"), Required::No),
-            (Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw+cM"), Some("S256"), Required::No),
+            (
+                Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw+cM"),
+                Some("S256"),
+                Required::No,
+            ),
         ];
         for row in rows {
             assert!(Challenge::parse(row.0, row.1, row.2).is_err(), "{row:?}");
         }
-        for verifier in [&VERIFIER[1..], &long, "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEj k"] {
-            assert!(Challenge::of_verifier(Some(verifier)).is_err(), "{verifier}");
+        for verifier in [
+            &VERIFIER[1..],
+            &long,
+            "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEj k",
+        ] {
+            assert!(
+                Challenge::of_verifier(Some(verifier)).is_err(),
+                "{verifier}"
+            );
         }
     }
 }

@@ -24,8 +24,7 @@ impl Scope {
     pub fn parse(text: &str) -> Result<Scope, Refusal> {
         const ODD: Refusal = Refusal::new(Code::InvalidScope, "scope has odd characters");
         // §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
-        let plain =
-            |octet: u8| matches!(octet, b' ' | 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        let plain = |octet: u8| matches!(octet, b' ' | 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         if !text.bytes().all(plain) {
             return Err(ODD);
         }
@@ -71,7 +70,9 @@ impl Scope {
     /// The words for which `keep` holds.
     pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Scope {
         let mut scope = Scope::default();
-        self.words().filter(|word| keep(word)).for_each(|word| scope.add(word));
+        self.words()
+            .filter(|word| keep(word))
+            .for_each(|word| scope.add(word));
         scope
     }
 
@@ -104,7 +105,11 @@ mod tests {
             ("a\tb", None),
         ];
         for (text, wanted) in rows {
-            assert_eq!(Scope::parse(text).ok().as_ref().map(Scope::as_str), wanted, "{text:?}");
+            assert_eq!(
+                Scope::parse(text).ok().as_ref().map(Scope::as_str),
+                wanted,
+                "{text:?}"
+            );
         }
         assert!(Scope::parse(&(0..65).map(|n| format!("s{n} ")).collect::<String>()).is_err());
         assert!(Scope::parse(&"x ".repeat(64)).is_ok());

@@ -59,7 +59,7 @@ pub enum Error {
     User(#[from] user::directory::Invalid),
 }
 
-/// A gateway that serves, until `shutdown`. When this is dropped without it, the threads go on until the process ends.
+/// A gateway that serves, until `shutdown`. When this is dropped instead, it ends the same way, and nobody waits.
 #[derive(Debug)]
 pub struct Running {
     /// Where it listens.

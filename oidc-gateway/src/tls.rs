@@ -78,7 +78,10 @@ fn read(files: &Files) -> Result<Arc<ServerConfig>, Unusable> {
         .and_then(Iterator::collect)
         .map_err(|error| unusable(&files.certificate_file, error.to_string()))?;
     if chain.is_empty() {
-        return Err(unusable(&files.certificate_file, "holds no certificate".to_owned()));
+        return Err(unusable(
+            &files.certificate_file,
+            "holds no certificate".to_owned(),
+        ));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key_file)
         .map_err(|error| unusable(&files.key_file, error.to_string()))?;

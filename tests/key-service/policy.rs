@@ -28,54 +28,223 @@ name = "client-assertion/ES256"
         merged(id(json!({ "jti": "1", "events": event })), changes)
     };
     let introspection = |changes: Value| {
-        merged(json!({ "iss": ISSUER, "aud": "c", "iat": now, "token_introspection": { "active": true } }), changes)
+        merged(
+            json!({ "iss": ISSUER, "aud": "c", "iat": now, "token_introspection": { "active": true } }),
+            changes,
+        )
     };
-    let assertion = |changes: Value| merged(id(json!({ "iss": "us", "sub": "us", "jti": "1" })), changes);
+    let assertion =
+        |changes: Value| merged(id(json!({ "iss": "us", "sub": "us", "jti": "1" })), changes);
     let userinfo = json!({ "iss": ISSUER, "sub": "alice", "aud": "client" });
     let (id_ring, access_ring) = ("id-token/ES256", "access-token/ES256");
 
     let rows: Vec<(&str, Profile, Value, &str)> = vec![
         (id_ring, Profile::IdToken, id(json!({})), ""),
-        (id_ring, Profile::IdToken, id(json!({ "aud": ["a", "b"], "auth_time": now - 5, "nonce": "n" })), ""),
-        (id_ring, Profile::IdToken, id(json!({ "iat": now - 59, "exp": now + 60 })), ""),
-        (id_ring, Profile::IdToken, id(json!({ "exp": now + 3600 })), ""),
-        (id_ring, Profile::IdToken, id(json!({ "exp": now + 3601 })), "lifetime"),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "aud": ["a", "b"], "auth_time": now - 5, "nonce": "n" })),
+            "",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "iat": now - 59, "exp": now + 60 })),
+            "",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "exp": now + 3600 })),
+            "",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "exp": now + 3601 })),
+            "lifetime",
+        ),
         (id_ring, Profile::IdToken, id(json!({ "exp": now })), "exp"),
-        (id_ring, Profile::IdToken, id(json!({ "iat": now - 70 })), "iat"),
-        (id_ring, Profile::IdToken, id(json!({ "iat": now + 70 })), "iat"),
-        (id_ring, Profile::IdToken, id(json!({ "iss": "https://evil.example" })), "issuer"),
-        (id_ring, Profile::IdToken, id(json!({ "iss": format!("{ISSUER}/") })), "issuer"),
-        (id_ring, Profile::IdToken, id(json!({ "iss": [ISSUER] })), "claims.type"),
-        (id_ring, Profile::IdToken, id(json!({ "exp": (now + 60).to_string() })), "claims.type"),
-        (id_ring, Profile::IdToken, id(json!({ "exp": 60.5 })), "claims.type"),
-        (id_ring, Profile::IdToken, id(json!({ "iat": -1 })), "claims.type"),
-        (id_ring, Profile::IdToken, id(json!({ "auth_time": "yesterday" })), "claims.type"),
-        (id_ring, Profile::IdToken, id(json!({ "sub": "" })), "claims.type"),
-        (id_ring, Profile::IdToken, id(json!({ "aud": [] })), "claims.type"),
-        (id_ring, Profile::IdToken, id(json!({ "aud": ["a", 1] })), "claims.type"),
-        (id_ring, Profile::IdToken, id(json!({ "sub": null })), "claims.required"),
-        (id_ring, Profile::IdToken, id(json!({ "aud": null })), "claims.required"),
-        (id_ring, Profile::IdToken, id(json!({ "x": "x".repeat(17_000) })), "size"),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "iat": now - 70 })),
+            "iat",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "iat": now + 70 })),
+            "iat",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "iss": "https://evil.example" })),
+            "issuer",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "iss": format!("{ISSUER}/") })),
+            "issuer",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "iss": [ISSUER] })),
+            "claims.type",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "exp": (now + 60).to_string() })),
+            "claims.type",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "exp": 60.5 })),
+            "claims.type",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "iat": -1 })),
+            "claims.type",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "auth_time": "yesterday" })),
+            "claims.type",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "sub": "" })),
+            "claims.type",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "aud": [] })),
+            "claims.type",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "aud": ["a", 1] })),
+            "claims.type",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "sub": null })),
+            "claims.required",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "aud": null })),
+            "claims.required",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "x": "x".repeat(17_000) })),
+            "size",
+        ),
         (id_ring, Profile::AccessToken, access(json!({})), "profile"),
         (access_ring, Profile::AccessToken, access(json!({})), ""),
-        (access_ring, Profile::AccessToken, access(json!({ "exp": now + 601 })), "lifetime"),
-        (access_ring, Profile::AccessToken, access(json!({ "client_id": null })), "claims.required"),
-        (access_ring, Profile::AccessToken, access(json!({ "jti": null })), "claims.required"),
+        (
+            access_ring,
+            Profile::AccessToken,
+            access(json!({ "exp": now + 601 })),
+            "lifetime",
+        ),
+        (
+            access_ring,
+            Profile::AccessToken,
+            access(json!({ "client_id": null })),
+            "claims.required",
+        ),
+        (
+            access_ring,
+            Profile::AccessToken,
+            access(json!({ "jti": null })),
+            "claims.required",
+        ),
         (access_ring, Profile::IdToken, id(json!({})), "profile"),
         (id_ring, Profile::LogoutToken, logout(json!({})), ""),
-        (id_ring, Profile::LogoutToken, logout(json!({ "sub": null, "sid": "s" })), ""),
-        (id_ring, Profile::LogoutToken, logout(json!({ "sub": null })), "claims.required"),
-        (id_ring, Profile::LogoutToken, logout(json!({ "events": null })), "claims.required"),
-        (id_ring, Profile::LogoutToken, logout(json!({ "events": [] })), "claims.type"),
-        (id_ring, Profile::LogoutToken, logout(json!({ "nonce": "n" })), "claims.forbidden"),
+        (
+            id_ring,
+            Profile::LogoutToken,
+            logout(json!({ "sub": null, "sid": "s" })),
+            "",
+        ),
+        (
+            id_ring,
+            Profile::LogoutToken,
+            logout(json!({ "sub": null })),
+            "claims.required",
+        ),
+        (
+            id_ring,
+            Profile::LogoutToken,
+            logout(json!({ "events": null })),
+            "claims.required",
+        ),
+        (
+            id_ring,
+            Profile::LogoutToken,
+            logout(json!({ "events": [] })),
+            "claims.type",
+        ),
+        (
+            id_ring,
+            Profile::LogoutToken,
+            logout(json!({ "nonce": "n" })),
+            "claims.forbidden",
+        ),
         (id_ring, Profile::Userinfo, userinfo.clone(), ""),
-        (id_ring, Profile::Userinfo, merged(userinfo, json!({ "sub": null })), "claims.required"),
-        (id_ring, Profile::Introspection, introspection(json!({})), ""),
-        (id_ring, Profile::Introspection, introspection(json!({ "sub": "alice" })), "claims.forbidden"),
-        (id_ring, Profile::AuthorizationResponse, json!({ "iss": ISSUER, "aud": "c", "exp": now + 60, "code": "x" }), ""),
+        (
+            id_ring,
+            Profile::Userinfo,
+            merged(userinfo, json!({ "sub": null })),
+            "claims.required",
+        ),
+        (
+            id_ring,
+            Profile::Introspection,
+            introspection(json!({})),
+            "",
+        ),
+        (
+            id_ring,
+            Profile::Introspection,
+            introspection(json!({ "sub": "alice" })),
+            "claims.forbidden",
+        ),
+        (
+            id_ring,
+            Profile::AuthorizationResponse,
+            json!({ "iss": ISSUER, "aud": "c", "exp": now + 60, "code": "x" }),
+            "",
+        ),
         (id_ring, Profile::Metadata, json!({ "iss": ISSUER }), ""),
-        ("client-assertion/ES256", Profile::ClientAssertion, assertion(json!({})), ""),
-        ("client-assertion/ES256", Profile::ClientAssertion, assertion(json!({ "iss": "other" })), "issuer"),
+        (
+            "client-assertion/ES256",
+            Profile::ClientAssertion,
+            assertion(json!({})),
+            "",
+        ),
+        (
+            "client-assertion/ES256",
+            Profile::ClientAssertion,
+            assertion(json!({ "iss": "other" })),
+            "issuer",
+        ),
     ];
     for (ring, profile, claims, rule) in rows {
         let items = vec![item(ring, profile, &claims)];
@@ -108,8 +277,16 @@ async fn one_refused_item_refuses_all() {
         assert_eq!(refused.code(), code, "{claims}");
     }
     let unknown = item("id-token/RS256", Profile::IdToken, &id_token(now));
-    let refused = keys.sign(v1::SignRequest { items: vec![good, unknown] }).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::PermissionDenied, "not allowed"));
+    let refused = keys
+        .sign(v1::SignRequest {
+            items: vec![good, unknown],
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::PermissionDenied, "not allowed")
+    );
 }
 
 /// `null` takes a claim away.

@@ -36,7 +36,9 @@ impl KeyService {
         let tables: Vec<String> = rings
             .iter()
             .map(|ring| match ring.split_once('/') {
-                Some((_, alg)) if alg.starts_with("RSA-OAEP") || alg == "ECDH-ES" || alg == "A256GCM" => {
+                Some((_, alg))
+                    if alg.starts_with("RSA-OAEP") || alg == "ECDH-ES" || alg == "A256GCM" =>
+                {
                     format!("[[rings]]\nname = \"{ring}\"\n")
                 }
                 _ => format!("[[rings]]\nname = \"{ring}\"\n{profiles}\n"),
@@ -69,19 +71,34 @@ impl KeyService {
     }
 
     pub(crate) async fn keys(&self) -> KeyServiceClient<Channel> {
-        KeyServiceClient::new(self.channel(&caller(&self.authority, GATEWAY)).await.unwrap())
+        KeyServiceClient::new(
+            self.channel(&caller(&self.authority, GATEWAY))
+                .await
+                .unwrap(),
+        )
     }
 
     pub(crate) async fn admin(&self) -> KeyAdminClient<Channel> {
-        KeyAdminClient::new(self.channel(&caller(&self.authority, OPERATOR)).await.unwrap())
+        KeyAdminClient::new(
+            self.channel(&caller(&self.authority, OPERATOR))
+                .await
+                .unwrap(),
+        )
     }
 
-    pub(crate) async fn channel(&self, issued: &Issued) -> Result<Channel, tonic::transport::Error> {
+    pub(crate) async fn channel(
+        &self,
+        issued: &Issued,
+    ) -> Result<Channel, tonic::transport::Error> {
         let identity = Identity::from_pem(&issued.certificate_pem, &issued.key_pem);
-        self.connect(ClientTlsConfig::new().identity(identity)).await
+        self.connect(ClientTlsConfig::new().identity(identity))
+            .await
     }
 
-    pub(crate) async fn connect(&self, tls: ClientTlsConfig) -> Result<Channel, tonic::transport::Error> {
+    pub(crate) async fn connect(
+        &self,
+        tls: ClientTlsConfig,
+    ) -> Result<Channel, tonic::transport::Error> {
         let address = self.running.tcp_address().unwrap();
         let tls = tls
             .ca_certificate(Certificate::from_pem(self.authority.certificate_pem()))
@@ -125,6 +142,8 @@ workers = 2
 [listen]
 tcp = "127.0.0.1:0"
 unix = "socket"
+# A client on the thread that ends the service cannot say goodbye.
+drain = "200ms"
 
 [tls]
 certificate_file = "key-service.pem"
@@ -206,7 +225,11 @@ pub(crate) async fn sign(
 }
 
 /// A request to verify a compact JWS.
-pub(crate) fn verification(token: &str, alg: &str, key: v1::verify_request::Key) -> v1::VerifyRequest {
+pub(crate) fn verification(
+    token: &str,
+    alg: &str,
+    key: v1::verify_request::Key,
+) -> v1::VerifyRequest {
     let jws = v1::CompactJws {
         token: token.to_owned(),
         typ: vec!["JWT".to_owned()],

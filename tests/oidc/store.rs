@@ -35,8 +35,8 @@ impl Fixture {
         let tag = Tag::random(&self.random);
         (
             Key::grant(&tag),
-            Key::access_token(&tag, "one"),
-            Key::access_token(&tag, "two"),
+            Key::revoked(&tag, "one"),
+            Key::revoked(&tag, "two"),
         )
     }
 
@@ -154,10 +154,10 @@ contract! {
         on.store.issue(&with(&octets), "b").await.unwrap();
         let owner = on.owner();
         assert_eq!(on.claim(&key, "b", &owner).await, Claim::Claimed(octets.clone()));
-        assert!(on.store.commit(&owner, &with(&octets), &[]).await.unwrap());
+        assert!(on.store.commit(&owner, &with(&octets)).await.unwrap());
         assert_eq!(on.claim(&key, "b", &owner).await, Claim::Spent(octets.clone()));
         let reverse: Bytes = (0..=255).rev().collect();
-        assert_eq!(on.store.swap(&octets, &with(&reverse), &[]).await.unwrap(), Swap::Done);
+        assert_eq!(on.store.swap(&octets, &with(&reverse)).await.unwrap(), Swap::Done);
         assert_eq!(on.read(&key).await, Some(reverse));
     }
 
@@ -170,7 +170,7 @@ contract! {
         assert_eq!(on.store.get(&[one.clone(), two.clone()]).await.unwrap(), [None, None]);
         assert_eq!(on.claim(&three, "b", &on.owner()).await, Claim::Missing);
         let before = Bytes::from_static(b"1");
-        let swapped = on.store.swap(&before, &write(&one, "x", LONG), &[]).await.unwrap();
+        let swapped = on.store.swap(&before, &write(&one, "x", LONG)).await.unwrap();
         assert_eq!(swapped, Swap::Changed(None));
         assert!(on.store.put_new(&write(&two, "new", LONG)).await.unwrap());
         assert_eq!(on.store.delete(&[one, two, three]).await.unwrap(), 1);
@@ -190,7 +190,7 @@ contract! {
     }
 
     claim_then_commit = |on| {
-        let (key, one, two) = on.family();
+        let key = on.key();
         on.store.issue(&write(&key, "code", LONG), "b").await.unwrap();
         assert_eq!(on.read(&key).await, None, "what is to be claimed is not to be read");
         let (owner, other) = (on.owner(), on.owner());
@@ -199,15 +199,13 @@ contract! {
         assert_eq!(on.claim(&key, "b", &other).await, Claim::InFlight);
         assert_eq!(on.claim(&key, "b", &owner).await, Claim::InFlight, "owners do not repeat");
         let family = write(&key, "family", LONG);
-        let others = [write(&one, "1", LONG), write(&two, "2", LONG)];
-        assert!(!on.store.commit(&other, &family, &others).await.unwrap());
-        assert_eq!(on.read(&one).await, None, "nothing was written");
-        assert!(on.store.commit(&owner, &family, &others).await.unwrap());
-        assert!(!on.store.commit(&owner, &family, &others).await.unwrap(), "once");
+        assert!(!on.store.commit(&other, &family).await.unwrap());
+        assert_eq!(on.read(&key).await, None, "nothing was written");
+        assert!(on.store.commit(&owner, &family).await.unwrap());
+        assert!(!on.store.commit(&owner, &family).await.unwrap(), "once");
         assert_eq!(on.claim(&key, "b", &other).await, spent("family"));
         assert_eq!(on.claim(&key, "c", &other).await, Claim::Mismatch, "spent, and not theirs");
-        let keys = [key, one, two];
-        assert_eq!(on.store.get(&keys).await.unwrap(), [some("family"), some("1"), some("2")]);
+        assert_eq!(on.read(&key).await, some("family"));
     }
 
     fifty_claims_one_claimed = |on| {
@@ -237,7 +235,7 @@ contract! {
         let owner = on.owner();
         assert_eq!(on.claim(&key, &binding, &owner).await, claimed("code"));
         assert_eq!(on.claim(&key, "b", &on.owner()).await, Claim::Mismatch, "while claimed");
-        assert!(on.store.commit(&owner, &write(&key, "f", LONG), &[]).await.unwrap());
+        assert!(on.store.commit(&owner, &write(&key, "f", LONG)).await.unwrap());
     }
 
     what_cannot_be_claimed = |on| {
@@ -245,7 +243,7 @@ contract! {
         on.store.put(&[write(&plain, "v", LONG)]).await.unwrap();
         assert_eq!(on.claim(&plain, "", &on.owner()).await, Claim::Missing);
         assert_eq!(on.claim(&absent, "", &on.owner()).await, Claim::Missing);
-        assert!(!on.store.commit(&on.owner(), &write(&plain, "w", LONG), &[]).await.unwrap());
+        assert!(!on.store.commit(&on.owner(), &write(&plain, "w", LONG)).await.unwrap());
         on.store.release(&plain, &on.owner()).await.unwrap();
         assert_eq!(on.read(&plain).await, some("v"));
     }
@@ -256,12 +254,23 @@ contract! {
         let first = on.store.claim(&key, &binding, &slow, SHORT).await.unwrap();
         assert_eq!(first, claimed("code"));
         tokio::time::sleep(SHORT * 2).await;
-        assert!(!on.store.commit(&slow, &write(&key, "slow", LONG), &[]).await.unwrap());
+        assert!(!on.store.commit(&slow, &write(&key, "slow", LONG)).await.unwrap());
         assert_eq!(on.claim(&key, &binding, &quick).await, claimed("code"));
-        assert!(!on.store.commit(&slow, &write(&key, "slow", LONG), &[]).await.unwrap());
+        assert!(!on.store.commit(&slow, &write(&key, "slow", LONG)).await.unwrap());
         on.store.release(&key, &slow).await.unwrap();
-        assert!(on.store.commit(&quick, &write(&key, "quick", LONG), &[]).await.unwrap());
+        assert!(on.store.commit(&quick, &write(&key, "quick", LONG)).await.unwrap());
         assert_eq!(on.read(&key).await, some("quick"));
+    }
+
+    what_was_deleted_is_not_committed = |on| {
+        let (key, binding) = on.issued("code").await;
+        let owner = on.owner();
+        assert_eq!(on.claim(&key, &binding, &owner).await, claimed("code"));
+        assert_eq!(on.store.delete(std::slice::from_ref(&key)).await.unwrap(), 1);
+        assert!(!on.store.commit(&owner, &write(&key, "family", LONG)).await.unwrap());
+        on.store.release(&key, &owner).await.unwrap();
+        assert_eq!(on.claim(&key, &binding, &owner).await, Claim::Missing);
+        assert_eq!(on.read(&key).await, None);
     }
 
     release_gives_it_back = |on| {
@@ -271,7 +280,7 @@ contract! {
         on.store.release(&key, &other).await.unwrap();
         assert_eq!(on.claim(&key, &binding, &other).await, Claim::InFlight, "not theirs to release");
         on.store.release(&key, &owner).await.unwrap();
-        assert!(!on.store.commit(&owner, &write(&key, "f", LONG), &[]).await.unwrap());
+        assert!(!on.store.commit(&owner, &write(&key, "f", LONG)).await.unwrap());
         assert_eq!(on.claim(&key, &binding, &other).await, claimed("code"));
     }
 
@@ -287,30 +296,25 @@ contract! {
 
     swap_of_plain_and_spent = |on| {
         for is_spent in [false, true] {
-            let (key, other, _) = on.family();
+            let key = on.key();
             if is_spent {
                 on.store.issue(&write(&key, "code", LONG), "b").await.unwrap();
                 let before = Bytes::from_static(b"code");
-                for state in ["issued", "claimed"] {
-                    let swapped = on.store.swap(&before, &write(&key, "x", LONG), &[]).await.unwrap();
-                    assert_eq!(swapped, Swap::Changed(None), "{state}");
-                    on.claim(&key, "b", &on.owner()).await;
-                }
-                on.store.issue(&write(&key, "code", LONG), "b").await.unwrap();
                 let owner = on.owner();
-                on.claim(&key, "b", &owner).await;
-                assert!(on.store.commit(&owner, &write(&key, "1", LONG), &[]).await.unwrap());
+                for state in ["issued", "claimed"] {
+                    let swapped = on.store.swap(&before, &write(&key, "x", LONG)).await.unwrap();
+                    assert_eq!(swapped, Swap::Changed(None), "{state}");
+                    on.claim(&key, "b", &owner).await;
+                }
+                assert!(on.store.commit(&owner, &write(&key, "1", LONG)).await.unwrap());
             } else {
                 on.store.put(&[write(&key, "1", LONG)]).await.unwrap();
             }
-            let others = [write(&other, "o", LONG)];
-            let wrong = on.store.swap(&Bytes::from_static(b"0"), &write(&key, "2", LONG), &others).await;
+            let wrong = on.store.swap(&Bytes::from_static(b"0"), &write(&key, "2", LONG)).await;
             assert_eq!(wrong.unwrap(), Swap::Changed(some("1")));
-            assert_eq!(on.read(&other).await, None);
-            let right = on.store.swap(&Bytes::from_static(b"1"), &write(&key, "2", LONG), &others).await;
+            let right = on.store.swap(&Bytes::from_static(b"1"), &write(&key, "2", LONG)).await;
             assert_eq!(right.unwrap(), Swap::Done);
             assert_eq!(on.read(&key).await, some("2"));
-            assert_eq!(on.read(&other).await, some("o"));
             let after = on.claim(&key, "b", &on.owner()).await;
             assert_eq!(after, if is_spent { spent("2") } else { Claim::Missing }, "the state stays");
         }
@@ -322,7 +326,7 @@ contract! {
         let swaps = (0..50).map(|_| {
             let (on, key) = (Arc::clone(&on), key.clone());
             let before = Bytes::from_static(b"1");
-            tokio::spawn(async move { on.store.swap(&before, &write(&key, "2", LONG), &[]).await })
+            tokio::spawn(async move { on.store.swap(&before, &write(&key, "2", LONG)).await })
         });
         let mut done = 0;
         for swap in swaps.collect::<Vec<_>>() {
@@ -392,7 +396,7 @@ fn redis_forgets_its_scripts() {
             assert_eq!(claim, claimed("v"));
             assert!(
                 store
-                    .commit(&owner, &write(&key, "f", LONG), &[])
+                    .commit(&owner, &write(&key, "f", LONG))
                     .await
                     .unwrap()
             );
@@ -450,7 +454,7 @@ fn redis_with_tls_and_an_acl_user() {
             .port();
         let port = port.to_string();
         // What the documentation of `username` says.
-        let user = "gateway on >s3cret ~* -@all +get +mget +set +del +time +multi +exec +eval +evalsha +script|load +ping";
+        let user = "gateway on >s3cret ~* -@all +get +mget +set +del +multi +exec +eval +evalsha +script|load +ping";
         let mut arguments = vec!["--tls-port", &port, "--tls-cert-file", &certificate];
         arguments.extend([
             "--tls-key-file",
@@ -479,14 +483,14 @@ fn redis_with_tls_and_an_acl_user() {
         );
         assert!(
             store
-                .commit(&owner, &write(&key, "f", LONG), &[])
+                .commit(&owner, &write(&key, "f", LONG))
                 .await
                 .unwrap()
         );
         let before = Bytes::from_static(b"f");
         assert_eq!(
             store
-                .swap(&before, &write(&key, "g", LONG), &[])
+                .swap(&before, &write(&key, "g", LONG))
                 .await
                 .unwrap(),
             Swap::Done

@@ -4,3 +4,4 @@ pub mod http;
 pub mod launch;
 pub mod redis;
 pub mod relying_party;
+pub mod softhsm;

@@ -78,7 +78,9 @@ enum Execution {
 
 impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Device").field(&self.facts.description).finish()
+        f.debug_tuple("Device")
+            .field(&self.facts.description)
+            .finish()
     }
 }
 
@@ -180,7 +182,9 @@ impl Device {
             Execution::Lanes(lanes) => {
                 let key = key.clone();
                 lanes
-                    .ask(deadline, move |session| session.sign(&key, algorithm, &input))
+                    .ask(deadline, move |session| {
+                        session.sign(&key, algorithm, &input)
+                    })
                     .await
             }
         }

@@ -28,7 +28,10 @@ impl Config {
             listen.tcp.is_none() || self.tls.is_some(),
             "[tls] is required where [listen] has `tcp`: callers are known by their certificates",
         )?;
-        require(listen.unix_mode().is_some(), "[listen] unix_mode is not octal permissions such as \"0660\"")?;
+        require(
+            listen.unix_mode().is_some(),
+            "[listen] unix_mode is not octal permissions such as \"0660\"",
+        )?;
         for (name, value) in [
             ("message_size", listen.message_size),
             ("connections", listen.connections),
@@ -41,7 +44,10 @@ impl Config {
             ("keep_alive", listen.keep_alive),
             ("connection_age", listen.connection_age),
         ] {
-            require(!value.is_zero(), format!("[listen] {name} must be more than 0s"))?;
+            require(
+                !value.is_zero(),
+                format!("[listen] {name} must be more than 0s"),
+            )?;
         }
         require(
             self.log.level.parse::<tracing::Level>().is_ok(),
@@ -55,7 +61,10 @@ impl Config {
             check_caller(caller, self)?;
             require(
                 names.insert((caller.san.as_deref(), caller.uid)),
-                format!("[[callers.allow]] {}: another caller has the same identity", caller.name),
+                format!(
+                    "[[callers.allow]] {}: another caller has the same identity",
+                    caller.name
+                ),
             )?;
         }
         Ok(())
@@ -90,7 +99,10 @@ impl Config {
                 show(retention),
             ),
         )?;
-        require(!times.reload.is_zero(), "[lifecycle] reload must be more than 0s")
+        require(
+            !times.reload.is_zero(),
+            "[lifecycle] reload must be more than 0s",
+        )
     }
 
     fn check_policy(&self) -> Result<(), Invalid> {
@@ -104,7 +116,10 @@ impl Config {
         let size = self.policy.claims_size;
         require(
             size > 0 && size <= keyring::claims::LONGEST,
-            format!("[policy] claims_size is from 1 to {}", keyring::claims::LONGEST),
+            format!(
+                "[policy] claims_size is from 1 to {}",
+                keyring::claims::LONGEST
+            ),
         )
     }
 }
@@ -124,7 +139,10 @@ fn check_caller(caller: &Allow, config: &Config) -> Result<(), Invalid> {
         let known = config.rings.iter().any(|ring| matches(pattern, &ring.name));
         require(
             pattern == "*" || known,
-            named(&format!("no ring matches `{pattern}`; [[rings]] has {}", names(&config.rings))),
+            named(&format!(
+                "no ring matches `{pattern}`; [[rings]] has {}",
+                names(&config.rings)
+            )),
         )?;
     }
     Ok(())
@@ -140,7 +158,10 @@ pub(crate) fn matches(pattern: &str, ring: &str) -> bool {
 }
 
 pub(super) fn keyring(config: &Config) -> Result<keyring::Settings, Invalid> {
-    require(!config.rings.is_empty(), "at least one [[rings]] is required")?;
+    require(
+        !config.rings.is_empty(),
+        "at least one [[rings]] is required",
+    )?;
     let mut rings = Vec::with_capacity(config.rings.len());
     for ring in &config.rings {
         let named = |problem: String| Invalid(format!("[[rings]] {}: {problem}", ring.name));
@@ -199,7 +220,10 @@ fn profiles(ring: &Ring, name: &RingName) -> Result<Vec<Profile>, String> {
 fn profile(name: &str) -> Result<Profile, String> {
     let known = Profile::ALL.iter().find(|profile| profile.as_str() == name);
     known.copied().ok_or_else(|| {
-        let all: Vec<_> = Profile::ALL.iter().map(|profile| profile.as_str()).collect();
+        let all: Vec<_> = Profile::ALL
+            .iter()
+            .map(|profile| profile.as_str())
+            .collect();
         format!("unknown profile `{name}`; there are {}", all.join(", "))
     })
 }
@@ -219,5 +243,9 @@ fn show(duration: Duration) -> String {
 }
 
 fn require(holds: bool, otherwise: impl Into<String>) -> Result<(), Invalid> {
-    if holds { Ok(()) } else { Err(Invalid(otherwise.into())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Invalid(otherwise.into()))
+    }
 }

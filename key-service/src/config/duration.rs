@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer};
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
     parse(&text).ok_or_else(|| {
-        D::Error::custom(format!("`{text}` is not a duration such as 500ms, 2s, 90m, 24h, 30d or 1w"))
+        D::Error::custom(format!(
+            "`{text}` is not a duration such as 500ms, 2s, 90m, 24h, 30d or 1w"
+        ))
     })
 }
 
@@ -29,7 +31,9 @@ fn parse(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, after) = rest.split_at(digits);
-        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let unit = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit);
         let millis = match unit {
             "ms" => 1,

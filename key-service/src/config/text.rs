@@ -3,7 +3,8 @@
 /// `line:column: what is wrong; did you mean …?`
 pub(super) fn explain(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().trim();
-    let unknown = quoted_after(message, "unknown field `").or_else(|| quoted_after(message, "unknown variant `"));
+    let unknown = quoted_after(message, "unknown field `")
+        .or_else(|| quoted_after(message, "unknown variant `"));
     let offset = unknown
         .and_then(|name| place_of(text, name, error.span()))
         .or(error.span().map(|span| span.start));
@@ -33,7 +34,10 @@ fn place_of(text: &str, name: &str, span: Option<std::ops::Range<usize>>) -> Opt
     let mut offset = span.start;
     for line in text.get(span.start..)?.split_inclusive('\n') {
         let key = line.trim_start();
-        if key.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('=')) {
+        if key
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.trim_start().starts_with('='))
+        {
             return Some(offset + line.len() - key.len());
         }
         offset += line.len();

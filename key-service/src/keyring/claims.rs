@@ -101,7 +101,8 @@ impl Claims {
 
     /// The member's value as compact JSON.
     pub(crate) fn value(&self, name: &str) -> Option<&[u8]> {
-        self.member(name).map(|member| &self.json[member.value.clone()])
+        self.member(name)
+            .map(|member| &self.json[member.value.clone()])
     }
 
     /// Adds a string member at the end. The name must not be there already.
@@ -316,32 +317,79 @@ mod tests {
     fn what_is_accepted_is_written_compactly_in_its_order() {
         for (input, output) in [
             ("{}", "{}"),
-            (" {\n \"b\" : 1 , \"a\":[ 1, \"x\",{} ,[]] } ", r#"{"b":1,"a":[1,"x",{},[]]}"#),
-            (r#"{"\u0061":"\u00e9\n","n":null,"t":true}"#, "{\"a\":\"é\\n\",\"n\":null,\"t\":true}"),
-            (r#"{"o":{"x":{"y":-1}},"f":1.50,"e":1e3}"#, r#"{"o":{"x":{"y":-1}},"f":1.5,"e":1000.0}"#),
+            (
+                " {\n \"b\" : 1 , \"a\":[ 1, \"x\",{} ,[]] } ",
+                r#"{"b":1,"a":[1,"x",{},[]]}"#,
+            ),
+            (
+                r#"{"\u0061":"\u00e9\n","n":null,"t":true}"#,
+                "{\"a\":\"é\\n\",\"n\":null,\"t\":true}",
+            ),
+            (
+                r#"{"o":{"x":{"y":-1}},"f":1.50,"e":1e3}"#,
+                r#"{"o":{"x":{"y":-1}},"f":1.5,"e":1000.0}"#,
+            ),
             (r#"{"s":"\ud83d\ude00"}"#, "{\"s\":\"😀\"}"),
         ] {
             let claims = Claims::parse(input.as_bytes()).unwrap();
-            assert_eq!(std::str::from_utf8(claims.as_bytes()).unwrap(), output, "{input}");
+            assert_eq!(
+                std::str::from_utf8(claims.as_bytes()).unwrap(),
+                output,
+                "{input}"
+            );
         }
     }
 
     #[test]
     fn anything_else_is_refused() {
-        let deep = |levels: usize| format!(r#"{{"a":{}1{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        let deep =
+            |levels: usize| format!(r#"{{"a":{}1{}}}"#, "[".repeat(levels), "]".repeat(levels));
         assert!(Claims::parse(deep(DEEPEST - 1).as_bytes()).is_ok());
-        let many = (0..=MEMBERS).map(|i| format!("\"m{i}\":1")).collect::<Vec<_>>().join(",");
+        let many = (0..=MEMBERS)
+            .map(|i| format!("\"m{i}\":1"))
+            .collect::<Vec<_>>()
+            .join(",");
         for input in [
-            "", "null", "[]", "1", "\"x\"", "{", "{}{}", "{} x", "\u{feff}{}",
-            r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#, r#"{"o":{"a":1,"a":1}}"#, r#"{"l":[{"a":1,"a":1}]}"#,
-            r#"{"a":NaN}"#, r#"{"a":1e999}"#, r#"{"a":01}"#, r#"{"a":1,}"#, r#"{a:1}"#, r#"{'a':1}"#,
-            r#"{"a":"\ud800"}"#, "{\"a\":\"\u{1}\"}", "{/**/}",
-            &deep(DEEPEST), &format!("{{{many}}}"), &format!("{{\"a\":{{{many}}}}}"),
+            "",
+            "null",
+            "[]",
+            "1",
+            "\"x\"",
+            "{",
+            "{}{}",
+            "{} x",
+            "\u{feff}{}",
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"o":{"a":1,"a":1}}"#,
+            r#"{"l":[{"a":1,"a":1}]}"#,
+            r#"{"a":NaN}"#,
+            r#"{"a":1e999}"#,
+            r#"{"a":01}"#,
+            r#"{"a":1,}"#,
+            r#"{a:1}"#,
+            r#"{'a':1}"#,
+            r#"{"a":"\ud800"}"#,
+            "{\"a\":\"\u{1}\"}",
+            "{/**/}",
+            &deep(DEEPEST),
+            &format!("{{{many}}}"),
+            &format!("{{\"a\":{{{many}}}}}"),
         ] {
-            assert_eq!(Claims::parse(input.as_bytes()).unwrap_err(), Invalid::Syntax, "{input}");
+            assert_eq!(
+                Claims::parse(input.as_bytes()).unwrap_err(),
+                Invalid::Syntax,
+                "{input}"
+            );
         }
-        assert_eq!(Claims::parse(b"{\"a\":\"\xff\"}").unwrap_err(), Invalid::Syntax);
-        assert_eq!(Claims::parse(&vec![b' '; LONGEST + 1]).unwrap_err(), Invalid::TooLong);
+        assert_eq!(
+            Claims::parse(b"{\"a\":\"\xff\"}").unwrap_err(),
+            Invalid::Syntax
+        );
+        assert_eq!(
+            Claims::parse(&vec![b' '; LONGEST + 1]).unwrap_err(),
+            Invalid::TooLong
+        );
     }
 
     #[test]

@@ -8,9 +8,9 @@ pub mod key;
 pub mod policy;
 mod published;
 pub mod rotation;
+mod snapshot;
 pub mod state;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -20,8 +20,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::algorithm::{RingAlgorithm, RingName, SignatureAlgorithm};
-use crate::backend::{Device, Listing, StoredKey};
+use crate::algorithm::{RingName, SignatureAlgorithm};
+use crate::backend::{Device, Listing};
 use crate::clock::Clock;
 use crate::error::Error;
 
@@ -29,7 +29,8 @@ use key::Key;
 use policy::{Permit, Policy, Profile, Sign};
 pub(crate) use published::jwk_set;
 pub use published::{Capabilities, Published};
-use state::{Lifecycle, Seen, Standing, State};
+pub use snapshot::{Ring, Snapshot};
+use state::Standing;
 
 /// Keys that are made in the same second are stamped with the seconds after it.
 const SLACK: i64 = 10;
@@ -58,99 +59,6 @@ pub struct Settings {
     pub skew: i64,
     /// The rules for every ring.
     pub policy: Policy,
-}
-
-/// A ring and its keys at some moment.
-#[derive(Debug)]
-pub struct Ring {
-    settings: RingSettings,
-    keys: Vec<Arc<Key>>,
-    /// Keys that the device no longer has, known from their tombstones.
-    gone: Vec<Standing>,
-    /// Which key may sign from when, in order of time.
-    signers: Vec<(i64, Arc<Key>)>,
-}
-
-impl Ring {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &RingName {
-        &self.settings.name
-    }
-
-    /// Its keys, in the order of generation, creation and kid.
-    #[must_use]
-    pub fn keys(&self) -> &[Arc<Key>] {
-        &self.keys
-    }
-
-    /// What has become of each of its keys, those that are gone included.
-    pub fn standings(&self) -> impl Iterator<Item = &Standing> {
-        self.keys.iter().map(|key| &key.standing).chain(&self.gone)
-    }
-
-    /// The key that signs at `now`.
-    #[must_use]
-    pub fn active(&self, now: i64) -> Option<&Arc<Key>> {
-        let (_, key) = self.signers.iter().rfind(|(from, _)| *from <= now)?;
-        Some(key)
-    }
-
-    pub(crate) fn profiles(&self) -> &[Profile] {
-        &self.settings.profiles
-    }
-
-    pub(crate) fn longest_life(&self) -> i64 {
-        self.settings.longest_life
-    }
-
-    /// Keys whose signatures are accepted, and which open what was encrypted to them; the active one first.
-    pub fn trusted(&self) -> impl Iterator<Item = &Arc<Key>> {
-        let is = |state| move |key: &&Arc<Key>| key.standing.state == state;
-        self.keys
-            .iter()
-            .filter(is(State::Active))
-            .chain(self.keys.iter().filter(is(State::Next)))
-            .chain(self.keys.iter().rev().filter(is(State::Retired)))
-    }
-}
-
-/// All rings at some moment.
-#[derive(Debug)]
-pub struct Snapshot {
-    rings: HashMap<String, Ring>,
-    /// Ring names as configured.
-    order: Vec<String>,
-    published: Published,
-    /// When the next state of a key changes by itself.
-    next_change: Option<i64>,
-}
-
-impl Snapshot {
-    /// The ring of this name.
-    #[must_use]
-    pub fn ring(&self, name: &str) -> Option<&Ring> {
-        self.rings.get(name)
-    }
-
-    /// The rings, in the order of the configuration.
-    pub fn rings(&self) -> impl Iterator<Item = &Ring> {
-        self.order.iter().filter_map(|name| self.rings.get(name))
-    }
-
-    /// What relying parties see.
-    #[must_use]
-    pub fn published(&self) -> &Published {
-        &self.published
-    }
-
-    /// The key of this name, and its ring.
-    #[must_use]
-    pub fn key(&self, kid: &str) -> Option<(&Ring, &Arc<Key>)> {
-        self.rings()
-            .flat_map(|ring| ring.keys.iter().map(move |key| (ring, key)))
-            .find(|(_, key)| key.kid() == kid)
-    }
 }
 
 /// A compact JWS of ours.
@@ -183,7 +91,7 @@ impl Keyring {
     /// When the device cannot list or make them.
     pub async fn open(device: Device, clock: Clock, settings: Settings) -> Result<Keyring, Error> {
         let empty = Listing::default();
-        let snapshot = snapshot(&settings, &empty, clock.now());
+        let snapshot = Snapshot::of(&settings, &empty, clock.now());
         let keyring = Keyring {
             device,
             clock,
@@ -256,7 +164,13 @@ impl Keyring {
         permit: Permit<Sign>,
         deadline: Option<Instant>,
     ) -> Result<Signed, Error> {
-        let Permit { key, algorithm, typ, claims, .. } = permit;
+        let Permit {
+            key,
+            algorithm,
+            typ,
+            claims,
+            ..
+        } = permit;
         let header = key.header(typ);
         let payload = claims.as_bytes();
         // Room for the signature of the largest key too: 512 octets are 683 characters.
@@ -266,7 +180,12 @@ impl Keyring {
         URL_SAFE_NO_PAD.encode_string(payload, &mut compact);
         let signature = self
             .device
-            .sign(&key.id, algorithm, Bytes::copy_from_slice(compact.as_bytes()), deadline)
+            .sign(
+                &key.id,
+                algorithm,
+                Bytes::copy_from_slice(compact.as_bytes()),
+                deadline,
+            )
             .await?;
         compact.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut compact);
@@ -291,7 +210,10 @@ impl Keyring {
             std::mem::replace(&mut *current, Arc::new(listing))
         };
         if strange > before.strange.len() {
-            tracing::warn!(count = strange, "objects with a label of ours that are not understood");
+            tracing::warn!(
+                count = strange,
+                "objects with a label of ours that are not understood"
+            );
         }
         self.refresh();
         Ok(())
@@ -302,10 +224,11 @@ impl Keyring {
         // Held to the end, so that an older snapshot does not replace a newer one.
         let listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
-        let snapshot = snapshot(&self.settings, &listing, now);
-        let epoch = snapshot.published.epoch.clone();
+        let snapshot = Snapshot::of(&self.settings, &listing, now);
+        let epoch = snapshot.published().epoch.clone();
         for ring in snapshot.rings() {
-            let is_ahead = |standing: &&Standing| standing.key.created > now + self.settings.skew + SLACK;
+            let is_ahead =
+                |standing: &&Standing| standing.key.created > now + self.settings.skew + SLACK;
             if let Some(key) = ring.standings().find(is_ahead) {
                 tracing::warn!(ring = %ring.name(), kid = %key.key.kid, "a key from the future: check the clocks");
             }
@@ -320,73 +243,5 @@ impl Keyring {
 
     fn listing(&self) -> Arc<Listing> {
         Arc::clone(&self.listing.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-fn snapshot(settings: &Settings, listing: &Listing, now: i64) -> Snapshot {
-    let mut rings = HashMap::new();
-    let mut order = Vec::new();
-    let mut next_change: Option<i64> = None;
-    for of in &settings.rings {
-        let ring = ring(settings, of, listing, now);
-        let standings = ring.keys.iter().map(|key| &key.standing);
-        let times = standings.flat_map(|standing| [standing.signs_from, standing.expires_at]);
-        let next = times.flatten().filter(|at| *at > now).min();
-        next_change = [next_change, next].into_iter().flatten().min();
-        order.push(of.name.to_string());
-        rings.insert(of.name.to_string(), ring);
-    }
-    let published = Published::of(order.iter().filter_map(|name| rings.get(name)));
-    Snapshot {
-        rings,
-        order,
-        published,
-        next_change,
-    }
-}
-
-fn ring(settings: &Settings, of: &RingSettings, listing: &Listing, now: i64) -> Ring {
-    let stored: HashMap<String, &StoredKey> = listing
-        .keys
-        .iter()
-        .filter(|stored| stored.label.ring == of.name)
-        .map(|stored| (key::kid(stored), stored))
-        .collect();
-    let seen: Vec<Seen> = stored
-        .iter()
-        .map(|(kid, stored)| Seen {
-            kid: kid.clone(),
-            generation: stored.label.generation,
-            created: stored.label.created,
-            defective: !stored.defects.is_empty(),
-        })
-        .collect();
-    let tombstones: Vec<_> = listing
-        .tombstones
-        .iter()
-        .filter(|tombstone| tombstone.ring == of.name)
-        .cloned()
-        .collect();
-    let lifecycle = Lifecycle {
-        lead: settings.lead,
-        // What we sealed ourselves has no end but the one that somebody decides.
-        retention: (of.name.algorithm() != RingAlgorithm::Seal).then_some(settings.retention),
-    };
-    let (mut keys, mut gone) = (Vec::new(), Vec::new());
-    for standing in state::judge(&seen, &tombstones, lifecycle, now) {
-        match stored.get(&standing.key.kid) {
-            Some(stored) => keys.push(Arc::new(Key::new(stored, standing))),
-            None => gone.push(standing),
-        }
-    }
-    let signers = keys
-        .iter()
-        .filter_map(|key| Some((key.standing.signs_from?, Arc::clone(key))))
-        .collect();
-    Ring {
-        settings: of.clone(),
-        keys,
-        gone,
-        signers,
     }
 }

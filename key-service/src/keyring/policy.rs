@@ -166,12 +166,16 @@ impl Permit<Sign> {
     /// # Errors
     /// When the name is not that of a hash, or is taken.
     pub fn add_hash(&mut self, claim: &str, hash: &str) -> Result<(), Error> {
-        let plain = claim.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_');
+        let plain = claim
+            .bytes()
+            .all(|octet| octet.is_ascii_lowercase() || octet == b'_');
         if !claim.ends_with("_hash") || claim.len() > 32 || !plain {
             return Err(Error::Malformed("hash_of.claim is not the name of a hash"));
         }
         if self.claims.has(claim) {
-            return Err(Error::Malformed("hash_of.claim is among the claims already"));
+            return Err(Error::Malformed(
+                "hash_of.claim is among the claims already",
+            ));
         }
         self.claims.append(claim, hash);
         Ok(())

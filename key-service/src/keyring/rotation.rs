@@ -1,6 +1,8 @@
 //! The making of keys and tombstones (NIST SP 800-57 part 1, §8). A ring always has a published standby, and to rotate is
 //! to make the next one; to revoke is to write a tombstone. Everything else follows from the state function.
 
+use std::time::Duration;
+
 use crate::algorithm::RingName;
 use crate::backend::{Label, Tombstone, TombstoneReason};
 use crate::error::Error;
@@ -11,6 +13,9 @@ use super::{Ring, Snapshot};
 
 /// The longest note on a tombstone, in characters.
 const LONGEST_NOTE: usize = 256;
+
+/// How long making a key and telling of it takes a device that is not slow; for slower ones the configured lead has room.
+const MAKING: Duration = Duration::from_millis(500);
 
 /// What a rotation made, or would make.
 #[derive(Debug)]
@@ -60,20 +65,27 @@ impl Keyring {
     pub async fn rotate(&self, ring: &str) -> Result<Rotation, Error> {
         let _alone = self.changes.lock().await;
         self.list_again().await?;
-        let label = next_label(self.known(ring)?.ring(ring).ok_or(Error::NotAllowed)?, self.clock.next_second());
+        let label = next_label(
+            self.known(ring)?.ring(ring).ok_or(Error::NotAllowed)?,
+            self.stamp(),
+        );
         let generation = label.generation;
+        let due = self.clock.now().min(label.created - 1);
         self.device.generate(&label).await?;
         self.list_again().await?;
         let snapshot = self.known(ring)?;
         let ring = snapshot.ring(ring).ok_or(Error::NotAllowed)?;
         let standings: Vec<Standing> = ring.standings().cloned().collect();
-        let created = standings.iter().find(|standing| standing.key.generation == generation);
+        let created = standings
+            .iter()
+            .find(|standing| standing.key.generation == generation);
         let created = created.ok_or(Error::Backend(crate::backend::Error::NoSuchKey))?;
         tracing::info!(ring = %ring.name(), kid = %created.key.kid, generation, "key made by rotation");
         Ok(Rotation {
             ring: ring.name().clone(),
             created: created.clone(),
-            next: upcoming(&standings, self.clock.now()),
+            // What became due while the key was made is next, too.
+            next: upcoming(&standings, due),
         })
     }
 
@@ -86,8 +98,11 @@ impl Keyring {
         self.list_again().await?;
         let snapshot = self.known(ring)?;
         let ring = snapshot.ring(ring).ok_or(Error::NotAllowed)?;
-        let label = next_label(ring, self.clock.next_second());
-        let mut seen: Vec<Seen> = ring.standings().map(|standing| standing.key.clone()).collect();
+        let label = next_label(ring, self.stamp());
+        let mut seen: Vec<Seen> = ring
+            .standings()
+            .map(|standing| standing.key.clone())
+            .collect();
         seen.push(Seen {
             kid: String::new(),
             generation: label.generation,
@@ -124,7 +139,9 @@ impl Keyring {
     pub async fn revoke(&self, kid: &str, note: &str) -> Result<Revocation, Error> {
         let printable = note.chars().all(|character| !character.is_control());
         if note.trim().is_empty() || note.chars().count() > LONGEST_NOTE || !printable {
-            return Err(Error::Malformed("a reason of 1 to 256 printable characters is required"));
+            return Err(Error::Malformed(
+                "a reason of 1 to 256 printable characters is required",
+            ));
         }
         let _alone = self.changes.lock().await;
         self.list_again().await?;
@@ -142,7 +159,8 @@ impl Keyring {
                 created: standing.key.created,
                 reason: TombstoneReason::Revoked,
                 at: now,
-                was_active: standing.signs_from.is_some_and(|from| from <= now) || standing.state == State::Retired,
+                was_active: standing.signs_from.is_some_and(|from| from <= now)
+                    || standing.state == State::Retired,
                 note: note.to_owned(),
             };
             self.device.bury(&tombstone).await?;
@@ -152,8 +170,14 @@ impl Keyring {
         let created = self.stand_by(&name).await?;
         let snapshot = self.snapshot_full();
         let ring = snapshot.ring(&name).ok_or(Error::NotAllowed)?;
-        let find = |kid: &str| ring.standings().find(|standing| standing.key.kid == kid).cloned();
-        let signing = ring.active(self.clock.now()).map(|key| key.kid().to_owned());
+        let find = |kid: &str| {
+            ring.standings()
+                .find(|standing| standing.key.kid == kid)
+                .cloned()
+        };
+        let signing = ring
+            .active(self.clock.now())
+            .map(|key| key.kid().to_owned());
         Ok(Revocation {
             ring: ring.name().clone(),
             revoked: find(kid).ok_or(Error::NotAllowed)?,
@@ -167,7 +191,9 @@ impl Keyring {
         let snapshot = self.known(ring)?;
         let of = snapshot.ring(ring).ok_or(Error::NotAllowed)?;
         let now = self.clock.now();
-        let newest = of.standings().max_by_key(|standing| standing.key.generation);
+        let newest = of
+            .standings()
+            .max_by_key(|standing| standing.key.generation);
         let stands_by = newest.is_some_and(|newest| {
             of.standings().any(|other| {
                 other.key.generation == newest.key.generation
@@ -178,10 +204,15 @@ impl Keyring {
         if stands_by {
             return Ok(None);
         }
-        let label = next_label(of, self.clock.next_second());
+        let label = next_label(of, self.stamp());
         let made = self.device.generate(&label).await?;
         self.list_again().await?;
         Ok(Some(super::key::kid(&made)))
+    }
+
+    /// When a key that is made now will be there. A lead that begins earlier would not be kept.
+    fn stamp(&self) -> i64 {
+        self.clock.second_after(MAKING)
     }
 
     fn known(&self, ring: &str) -> Result<std::sync::Arc<Snapshot>, Error> {

@@ -139,9 +139,8 @@ pub fn judge(
     let keys = in_order(seen, tombstones);
     let generations = generations(&keys, &bars, lifecycle);
     let spent = generations.iter().rposition(Generation::is_spent);
-    let may_sign = |index: usize| {
-        generations[index].bar.is_none() && spent.is_none_or(|spent| index > spent)
-    };
+    let may_sign =
+        |index: usize| generations[index].bar.is_none() && spent.is_none_or(|spent| index > spent);
     let active = (0..generations.len())
         .rfind(|&index| may_sign(index) && generations[index].start.is_some_and(|at| at <= now));
     let present = |kid: &str| seen.iter().any(|key| key.kid == kid);
@@ -159,10 +158,16 @@ pub fn judge(
             (Some(_), _) if !present(&key.kid) => (State::Destroyed, None, "missing"),
             _ if key.defective => (State::Disabled, None, "defective"),
             (Some(bar), _) if bar.late => (State::Retired, withdrawn_at, "late"),
-            (Some(_), _) => (State::Retired, start.and(successor).or(withdrawn_at), "enabled"),
+            (Some(_), _) => (
+                State::Retired,
+                start.and(successor).or(withdrawn_at),
+                "enabled",
+            ),
             (None, None) => (State::Retired, Some(key.created), "duplicate"),
             (None, Some(index)) if Some(index) == active => (State::Active, successor, ""),
-            (None, Some(index)) if may_sign(index) && Some(index) > active => (State::Next, None, ""),
+            (None, Some(index)) if may_sign(index) && Some(index) > active => {
+                (State::Next, None, "")
+            }
             (None, Some(_)) => {
                 let superseded = || spent.and_then(|spent| generations[spent].start);
                 (State::Retired, successor.or_else(superseded), "")
@@ -226,7 +231,12 @@ fn in_order(seen: &[Seen], tombstones: &[Tombstone]) -> Vec<Seen> {
         }
     }
     keys.sort_by(|a, b| {
-        (a.generation, a.created, &a.kid, a.defective).cmp(&(b.generation, b.created, &b.kid, b.defective))
+        (a.generation, a.created, &a.kid, a.defective).cmp(&(
+            b.generation,
+            b.created,
+            &b.kid,
+            b.defective,
+        ))
     });
     keys.dedup_by(|a, b| a.kid == b.kid);
     keys
@@ -299,4 +309,5 @@ fn successor(generations: &[Generation<'_>], index: usize) -> Option<i64> {
 }
 
 #[cfg(test)]
+#[path = "state_tests.rs"]
 mod tests;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use proto::v1::key_admin_server::KeyAdmin;
 use proto::v1;
+use proto::v1::key_admin_server::KeyAdmin;
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
@@ -13,8 +13,8 @@ use crate::keyring::rotation::{Revocation, Rotation};
 use crate::keyring::state::Standing;
 use crate::metrics::Rpc;
 
-use super::keys::{capabilities, state};
 use super::peer::Caller;
+use super::publication::{capabilities, state};
 use super::{Call, Shared, status};
 
 /// The service as one connection's caller has it.
@@ -119,7 +119,10 @@ impl Admin {
         for ring in snapshot.rings() {
             let name = ring.name().to_string();
             if self.caller.may_use(&name) && (wanted.is_empty() || wanted == name) {
-                keys.extend(ring.standings().map(|standing| self.key(ring.name(), standing)));
+                keys.extend(
+                    ring.standings()
+                        .map(|standing| self.key(ring.name(), standing)),
+                );
             }
         }
         Ok(v1::ListKeysResponse { keys })
@@ -128,7 +131,11 @@ impl Admin {
     async fn rotate(&self, request: &v1::RotateKeyRequest) -> Result<v1::RotateKeyResponse, Error> {
         self.may_use(&request.ring)?;
         let keyring = &self.shared.keyring;
-        let Rotation { ring, created, next } = if request.dry_run {
+        let Rotation {
+            ring,
+            created,
+            next,
+        } = if request.dry_run {
             keyring.plan_rotation(&request.ring).await?
         } else {
             keyring.rotate(&request.ring).await?
@@ -149,8 +156,17 @@ impl Admin {
             ring.name().to_string()
         };
         self.may_use(&ring)?;
-        let revocation = self.shared.keyring.revoke(&request.kid, &request.reason).await?;
-        let Revocation { ring, revoked, signing, created } = revocation;
+        let revocation = self
+            .shared
+            .keyring
+            .revoke(&request.kid, &request.reason)
+            .await?;
+        let Revocation {
+            ring,
+            revoked,
+            signing,
+            created,
+        } = revocation;
         Ok(v1::RevokeKeyResponse {
             revoked: Some(self.key(&ring, &revoked)),
             signing_kid: signing.unwrap_or_default(),
@@ -170,7 +186,10 @@ impl Admin {
             epoch: snapshot.published().epoch.clone(),
             capabilities: Some(capabilities(&snapshot)),
             notes: facts.gaps.clone(),
-            rings: snapshot.rings().map(|ring| ring.name().to_string()).collect(),
+            rings: snapshot
+                .rings()
+                .map(|ring| ring.name().to_string())
+                .collect(),
         }
     }
 

@@ -81,7 +81,10 @@ async fn drain(
     shared: &Shared,
 ) {
     drop(alive);
-    if tokio::time::timeout(shared.limits.drain, drained.recv()).await.is_err() {
+    if tokio::time::timeout(shared.limits.drain, drained.recv())
+        .await
+        .is_err()
+    {
         tracing::warn!("connections are ended with requests under way");
     }
 }
@@ -140,6 +143,7 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.concurrent_streams)
         .max_header_list_size(HEADERS)
+        .auto_date_header(false)
         .keep_alive_interval(limits.keep_alive)
         .keep_alive_timeout(limits.keep_alive);
     let connection = http2.serve_connection(TokioIo::new(stream), surface);

@@ -3,43 +3,32 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use proto::v1::key_service_server::KeyService;
-use proto::v1::{self, decrypt_request, recipient, sign_item, verify_request, wrap_request};
+use proto::v1::{self, decrypt_request, sign_item, verify_request};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
-use zeroize::Zeroizing;
 
-use crate::algorithm::{ContentEncryption, KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
+use crate::algorithm::{RingAlgorithm, SignatureAlgorithm};
 use crate::error::Error;
-use crate::jwe::{self, KeyRef};
 use crate::jwk::{self, Jwk};
 use crate::keyring::claims::Claims;
-use crate::keyring::key::Key;
 use crate::keyring::policy::{Permit, Profile, Sign};
-use crate::keyring::state::State;
 use crate::keyring::{Ring, Signed, Snapshot};
 use crate::metrics::Rpc;
 use crate::signature::{self, Candidate};
 
 use super::peer::Caller;
+use super::publication::public_jwks;
 use super::{Call, Shared, watch};
 
 /// The most items of one Sign request.
 const ITEMS: usize = 16;
-/// The longest plaintext of Wrap, in octets.
-const PLAINTEXT: usize = 64 * 1024;
-/// The longest context of something sealed, in octets.
-const CONTEXT: usize = 256;
-/// What is sealed under such a context may be used here and is never told (client secrets, seeds).
-const USE_ONLY: &str = "use-only:";
-
 /// The service as one connection's caller has it.
 #[derive(Debug)]
 pub(super) struct Keys {
-    shared: Arc<Shared>,
-    caller: Arc<Caller>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) caller: Arc<Caller>,
 }
 
 #[tonic::async_trait]
@@ -59,10 +48,14 @@ impl KeyService for Keys {
         request: Request<v1::VerifyRequest>,
     ) -> Result<Response<v1::VerifyResponse>, Status> {
         let call = Call::begin(Rpc::Verify, &self.caller, &request);
-        self.shared.answer(&call, self.verify_subject(request.get_ref()))
+        self.shared
+            .answer(&call, self.verify_subject(request.get_ref()))
     }
 
-    async fn mac(&self, request: Request<v1::MacRequest>) -> Result<Response<v1::MacResponse>, Status> {
+    async fn mac(
+        &self,
+        request: Request<v1::MacRequest>,
+    ) -> Result<Response<v1::MacResponse>, Status> {
         let call = Call::begin(Rpc::Mac, &self.caller, &request);
         self.shared.answer(&call, Err(Error::NotBuilt("Mac")))
     }
@@ -74,14 +67,21 @@ impl KeyService for Keys {
         let call = Call::begin(Rpc::Decrypt, &self.caller, &request);
         let deadline = deadline(request.metadata());
         let outcome = match &request.get_ref().ciphertext {
-            Some(decrypt_request::Ciphertext::CompactJwe(token)) => self.open(token, deadline).await,
-            Some(decrypt_request::Ciphertext::Sealed(sealed)) => self.unseal(sealed, deadline).await,
+            Some(decrypt_request::Ciphertext::CompactJwe(token)) => {
+                self.open(token, deadline).await
+            }
+            Some(decrypt_request::Ciphertext::Sealed(sealed)) => {
+                self.unseal(sealed, deadline).await
+            }
             None => Err(Error::Malformed("ciphertext is missing")),
         };
         self.shared.answer(&call, outcome)
     }
 
-    async fn wrap(&self, request: Request<v1::WrapRequest>) -> Result<Response<v1::WrapResponse>, Status> {
+    async fn wrap(
+        &self,
+        request: Request<v1::WrapRequest>,
+    ) -> Result<Response<v1::WrapResponse>, Status> {
         let call = Call::begin(Rpc::Wrap, &self.caller, &request);
         let deadline = deadline(request.metadata());
         let outcome = self.wrap_plaintext(request.get_ref(), deadline).await;
@@ -185,13 +185,17 @@ impl Keys {
         }
         let ring = match &item.key {
             Some(sign_item::Key::Ring(ring)) => self.ring(snapshot, ring)?,
-            Some(sign_item::Key::WrappedSecret(_)) => return Err(Error::NotBuilt("wrapped_secret")),
+            Some(sign_item::Key::WrappedSecret(_)) => {
+                return Err(Error::NotBuilt("wrapped_secret"));
+            }
             None => return Err(Error::Malformed("key is missing")),
         };
         for hash_of in &item.hash_of {
             let of = items.get(hash_of.item as usize);
             if !of.is_some_and(|of| of.hash_of.is_empty()) {
-                return Err(Error::Malformed("hash_of.item is not an item without a hash_of"));
+                return Err(Error::Malformed(
+                    "hash_of.item is not an item without a hash_of",
+                ));
             }
         }
         let profile = profile(item.profile())?;
@@ -211,7 +215,8 @@ impl Keys {
         let verified = match &request.key {
             Some(verify_request::Key::PublicJwks(set)) => {
                 let keys = jwk::parse_set(set)?;
-                let candidates: Vec<Candidate<'_>> = keys.iter().filter_map(Jwk::candidate).collect();
+                let candidates: Vec<Candidate<'_>> =
+                    keys.iter().filter_map(Jwk::candidate).collect();
                 signature::verify_compact(&jws.token, &jws.typ, &algorithms, &candidates)?
             }
             Some(verify_request::Key::Ring(pattern)) => {
@@ -263,112 +268,6 @@ impl Keys {
         }
         Ok(candidates)
     }
-
-    async fn open(
-        &self,
-        token: &str,
-        deadline: Option<Instant>,
-    ) -> Result<v1::DecryptResponse, Error> {
-        let snapshot = self.shared.keyring.snapshot_full();
-        let find = |kid: Option<&str>, algorithm: KeyManagementAlgorithm| {
-            let wanted = RingAlgorithm::KeyManagement(algorithm);
-            snapshot
-                .rings()
-                .filter(|ring| ring.name().algorithm() == wanted)
-                .filter(|ring| self.caller.may_use(&ring.name().to_string()))
-                .flat_map(Ring::trusted)
-                .filter(|key| kid.is_none_or(|kid| key.kid() == kid))
-                .map(|key| key_ref(key))
-                .collect()
-        };
-        let opened = jwe::open(self.shared.keyring.device(), token, deadline, find).await?;
-        Ok(v1::DecryptResponse {
-            plaintext: Bytes::from_owner(opened.plaintext),
-            header: opened.header.into(),
-        })
-    }
-
-    async fn unseal(
-        &self,
-        sealed: &v1::Sealed,
-        deadline: Option<Instant>,
-    ) -> Result<v1::DecryptResponse, Error> {
-        if sealed.context.starts_with(USE_ONLY) {
-            return Err(Error::NotAllowed);
-        }
-        let snapshot = self.shared.keyring.snapshot_full();
-        let find = |kid: &str| {
-            self.seal_rings(&snapshot)
-                .flat_map(Ring::trusted)
-                .find(|key| key.kid() == kid)
-                .map(|key| key.id.clone())
-        };
-        let device = self.shared.keyring.device();
-        let plaintext = jwe::unseal(device, &sealed.sealed, &sealed.context, deadline, find).await?;
-        Ok(v1::DecryptResponse {
-            plaintext: Bytes::from_owner(plaintext),
-            header: Bytes::new(),
-        })
-    }
-
-    async fn wrap_plaintext(
-        &self,
-        request: &v1::WrapRequest,
-        deadline: Option<Instant>,
-    ) -> Result<String, Error> {
-        if request.plaintext.len() > PLAINTEXT {
-            return Err(Error::Malformed("plaintext is too long"));
-        }
-        match &request.to {
-            Some(wrap_request::To::Recipient(recipient)) => encrypt(recipient, &request.plaintext),
-            Some(wrap_request::To::Context(context)) => {
-                if context.is_empty() || context.len() > CONTEXT {
-                    return Err(Error::Malformed("context is empty or too long"));
-                }
-                let key = {
-                    let snapshot = self.shared.keyring.snapshot();
-                    let ring = self.seal_rings(&snapshot).next().ok_or(Error::NotAllowed)?;
-                    let now = self.shared.keyring.clock().now();
-                    key_ref(ring.active(now).ok_or(Error::NoActiveKey)?)
-                };
-                let plaintext = Zeroizing::new(request.plaintext.to_vec());
-                let device = self.shared.keyring.device();
-                Ok(jwe::seal(device, &key, context, plaintext, deadline).await?)
-            }
-            None => Err(Error::Malformed("to is missing")),
-        }
-    }
-
-    fn seal_rings<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Ring> {
-        snapshot
-            .rings()
-            .filter(|ring| ring.name().algorithm() == RingAlgorithm::Seal)
-            .filter(|ring| self.caller.may_use(&ring.name().to_string()))
-    }
-}
-
-fn encrypt(to: &v1::Recipient, plaintext: &[u8]) -> Result<String, Error> {
-    let jwk = match &to.key {
-        Some(recipient::Key::Jwk(jwk)) => Jwk::parse(jwk)?,
-        Some(recipient::Key::WrappedSecret(_)) => return Err(Error::NotBuilt("wrapped_secret")),
-        None => return Err(Error::Malformed("recipient.key is missing")),
-    };
-    let unknown = Error::Malformed("algorithm not supported");
-    let (Ok(algorithm), Ok(encryption)) = (
-        to.alg.parse::<KeyManagementAlgorithm>(),
-        to.enc.parse::<ContentEncryption>(),
-    ) else {
-        return Err(unknown);
-    };
-    let cty = Some(to.cty.as_str()).filter(|cty| !cty.is_empty());
-    Ok(jwe::encrypt(&jwk, algorithm, encryption, cty, plaintext)?)
-}
-
-fn key_ref(key: &Key) -> KeyRef {
-    KeyRef {
-        id: key.id.clone(),
-        kid: key.kid().into(),
-    }
 }
 
 fn profile(profile: v1::Profile) -> Result<Profile, Error> {
@@ -383,80 +282,6 @@ fn profile(profile: v1::Profile) -> Result<Profile, Error> {
         v1::Profile::Metadata => Profile::Metadata,
         v1::Profile::ClientAssertion => Profile::ClientAssertion,
     })
-}
-
-/// What is published, of the rings that are asked for.
-pub(super) fn public_jwks(shared: &Shared, rings: &[String], known: &str) -> v1::PublicJwksResponse {
-    let snapshot = shared.keyring.snapshot();
-    let published = snapshot.published();
-    let mut response = v1::PublicJwksResponse {
-        epoch: published.epoch.clone(),
-        max_age: shared.max_age,
-        refresh_after: shared.refresh_after,
-        capabilities: Some(capabilities(&snapshot)),
-        ..Default::default()
-    };
-    if published.epoch == known {
-        return response;
-    }
-    let wanted = |ring: &str| {
-        rings.is_empty() || rings.iter().any(|pattern| crate::config::ring_matches(pattern, ring))
-    };
-    let keys: Vec<_> = published
-        .keys
-        .iter()
-        .filter(|(ring, _)| wanted(&ring.to_string()))
-        .collect();
-    response.jwks = if rings.is_empty() {
-        published.jwks.clone()
-    } else {
-        crate::keyring::jwk_set(keys.iter().map(|(_, key)| key))
-    };
-    response.keys = keys
-        .into_iter()
-        .map(|(ring, key)| v1::PublishedKey {
-            kid: key.kid().to_owned(),
-            state: state(key.standing.state).into(),
-            alg: ring.algorithm().as_str().to_owned(),
-            r#use: match ring.algorithm() {
-                RingAlgorithm::Signature(_) => "sig",
-                RingAlgorithm::KeyManagement(_) | RingAlgorithm::Seal => "enc",
-            }
-            .to_owned(),
-            ring: ring.to_string(),
-            generation: key.standing.key.generation,
-            created_at: key.standing.key.created,
-            activates_at: key.standing.activates_at.unwrap_or(0),
-            retires_at: key.standing.retires_at.unwrap_or(0),
-        })
-        .collect();
-    response
-}
-
-pub(super) fn capabilities(snapshot: &Snapshot) -> v1::Capabilities {
-    let capabilities = &snapshot.published().capabilities;
-    let owned = |names: &[&'static str]| names.iter().map(|&name| name.to_owned()).collect();
-    v1::Capabilities {
-        sign_rings: capabilities.sign_rings.clone(),
-        verify_alg: owned(&capabilities.verify_alg),
-        decrypt_rings: capabilities.decrypt_rings.clone(),
-        decrypt_enc: owned(&capabilities.decrypt_enc),
-        wrap_alg: owned(&capabilities.wrap_alg),
-        wrap_enc: owned(&capabilities.wrap_enc),
-        seal: capabilities.seal,
-    }
-}
-
-pub(super) fn state(state: State) -> v1::KeyState {
-    match state {
-        State::Next => v1::KeyState::Next,
-        State::Active => v1::KeyState::Active,
-        State::Retired => v1::KeyState::Retired,
-        State::Expired => v1::KeyState::Expired,
-        State::Revoked => v1::KeyState::Revoked,
-        State::Disabled => v1::KeyState::Disabled,
-        State::Destroyed => v1::KeyState::Destroyed,
-    }
 }
 
 /// `grpc-timeout`: digits and a unit (gRPC over HTTP/2, Requests). After it nobody waits for the answer.

@@ -3,8 +3,10 @@
 
 mod admin;
 pub(crate) mod connection;
+mod encryption;
 mod keys;
 pub mod peer;
+mod publication;
 pub(crate) mod status;
 mod watch;
 
@@ -18,10 +20,10 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use proto::v1::key_admin_server::KeyAdminServer;
 use proto::v1::key_service_server::KeyServiceServer;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 use tonic::server::NamedService;
-use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
@@ -128,8 +130,7 @@ impl Shared {
         let (caller, request) = (call.caller.name(), call.request_id);
         match outcome {
             Ok(answer) => {
-                self.metrics
-                    .answered(call.rpc, status::name(Code::Ok), call.since);
+                self.metrics.answered(call.rpc, status::OK, call.since);
                 tracing::debug!(rpc, caller, request, "answered");
                 Ok(tonic::Response::new(answer))
             }
@@ -141,7 +142,10 @@ impl Shared {
                     self.metrics.refused(rule.id());
                 }
                 match error {
-                    Error::NotAllowed | Error::Policy(_) | Error::Backend(_) | Error::NoActiveKey => {
+                    Error::NotAllowed
+                    | Error::Policy(_)
+                    | Error::Backend(_)
+                    | Error::NoActiveKey => {
                         tracing::warn!(rpc, caller, request, code, reason = %error, "refused");
                     }
                     _ => tracing::info!(rpc, caller, request, code, reason = %error, "refused"),

@@ -10,6 +10,9 @@ use crate::error::Error;
 use crate::keyring::claims;
 use crate::keyring::policy::Rule;
 
+/// The name of success.
+pub(crate) const OK: &str = "OK";
+
 /// What the caller is told.
 pub(crate) fn of(error: &Error) -> Status {
     match error {
@@ -62,7 +65,9 @@ fn retry(mut status: Status) -> Status {
     // gRPC A6: a server's advice when to try again, in milliseconds.
     let after = Duration::from_millis(50).as_millis();
     if let Ok(after) = after.to_string().parse() {
-        status.metadata_mut().insert("grpc-retry-pushback-ms", after);
+        status
+            .metadata_mut()
+            .insert("grpc-retry-pushback-ms", after);
     }
     status
 }
@@ -70,7 +75,7 @@ fn retry(mut status: Status) -> Status {
 /// The status' name, for metrics.
 pub(crate) fn name(code: Code) -> &'static str {
     match code {
-        Code::Ok => "OK",
+        Code::Ok => OK,
         Code::Cancelled => "CANCELLED",
         Code::Unknown => "UNKNOWN",
         Code::InvalidArgument => "INVALID_ARGUMENT",

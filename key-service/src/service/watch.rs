@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 
 use super::Shared;
 use super::connection::ended;
-use super::keys::public_jwks;
+use super::publication::public_jwks;
 
 /// The most instances that are remembered at a time.
 const INSTANCES: usize = 1024;
@@ -81,7 +81,10 @@ async fn acknowledgements(
 ) {
     while let Ok(Some(message)) = requests.message().await {
         let names_another = !instance.is_empty() && message.instance_id != *instance;
-        if message.instance_id.len() > LONGEST_NAME || message.serving_epoch.len() > LONGEST_NAME || names_another {
+        if message.instance_id.len() > LONGEST_NAME
+            || message.serving_epoch.len() > LONGEST_NAME
+            || names_another
+        {
             return;
         }
         instance.clone_from(&message.instance_id);

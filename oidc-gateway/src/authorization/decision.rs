@@ -56,9 +56,12 @@ pub(crate) fn authentication(
             "nobody is signed in as the request wants it",
         ))),
         // Whoever signed in for this request is not who was meant: there is no use in asking again.
-        (true, false) if done.signed_in && done.somebody_else => Some(Decision::Refuse(
-            Refusal::new(Code::LoginRequired, "another person signed in than the request names"),
-        )),
+        (true, false) if done.signed_in && done.somebody_else => {
+            Some(Decision::Refuse(Refusal::new(
+                Code::LoginRequired,
+                "another person signed in than the request names",
+            )))
+        }
         (true, false) => Some(Decision::Login),
     }
 }

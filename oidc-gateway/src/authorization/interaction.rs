@@ -85,7 +85,13 @@ impl Waiting {
             return Err(GONE);
         };
         let key = [Key::interaction(id)];
-        let value = provider.store.get(&key).await?.pop().flatten().ok_or(GONE)?;
+        let value = provider
+            .store
+            .get(&key)
+            .await?
+            .pop()
+            .flatten()
+            .ok_or(GONE)?;
         let interaction: Interaction = read(&value).ok_or(GONE)?;
         if interaction.browser != browser || interaction.expires <= provider.clock.now() {
             return Err(GONE);

@@ -18,9 +18,26 @@ const LONGEST_MAX_AGE: u32 = 315_360_000;
 
 /// Parameters that come at most once.
 const SINGLE: [&str; 20] = [
-    "response_type", "scope", "state", "response_mode", "nonce", "display", "prompt", "max_age",
-    "ui_locales", "id_token_hint", "login_hint", "acr_values", "claims", "claims_locales",
-    "request", "request_uri", "registration", "code_challenge", "code_challenge_method", "dpop_jkt",
+    "response_type",
+    "scope",
+    "state",
+    "response_mode",
+    "nonce",
+    "display",
+    "prompt",
+    "max_age",
+    "ui_locales",
+    "id_token_hint",
+    "login_hint",
+    "acr_values",
+    "claims",
+    "claims_locales",
+    "request",
+    "request_uri",
+    "registration",
+    "code_challenge",
+    "code_challenge_method",
+    "dpop_jkt",
 ];
 
 /// What is asked for.
@@ -62,11 +79,19 @@ impl Prompt {
                 "login" => prompt.login = true,
                 "consent" => prompt.consent = true,
                 "select_account" => prompt.select_account = true,
-                _ => return Err(Refusal::new(Code::InvalidRequest, "unknown value of prompt")),
+                _ => {
+                    return Err(Refusal::new(
+                        Code::InvalidRequest,
+                        "unknown value of prompt",
+                    ));
+                }
             }
         }
         if prompt.none && (prompt.login || prompt.consent || prompt.select_account) {
-            return Err(Refusal::new(Code::InvalidRequest, "prompt=none goes with no other value"));
+            return Err(Refusal::new(
+                Code::InvalidRequest,
+                "prompt=none goes with no other value",
+            ));
         }
         Ok(prompt)
     }
@@ -74,7 +99,10 @@ impl Prompt {
 
 impl AuthorizationRequest {
     /// Parses what the client asks for. A refusal goes to its address.
-    pub(crate) fn parse(params: &Params<'_>, client: &Client) -> Result<AuthorizationRequest, Refusal> {
+    pub(crate) fn parse(
+        params: &Params<'_>,
+        client: &Client,
+    ) -> Result<AuthorizationRequest, Refusal> {
         if SINGLE.iter().any(|name| params.one(name) == Err(Duplicate)) {
             return Err(Duplicate.into());
         }
@@ -82,13 +110,19 @@ impl AuthorizationRequest {
         let refuse = |code, description| Err(Refusal::new(code, description));
         // OpenID Connect Core §3.1.2.6: what we do not support is said, not ignored.
         if one("request").is_some() {
-            return refuse(Code::RequestNotSupported, "request objects are not supported");
+            return refuse(
+                Code::RequestNotSupported,
+                "request objects are not supported",
+            );
         }
         if one("request_uri").is_some() {
             return refuse(Code::RequestUriNotSupported, "request_uri is not supported");
         }
         if one("registration").is_some() {
-            return refuse(Code::RegistrationNotSupported, "registration is not supported");
+            return refuse(
+                Code::RegistrationNotSupported,
+                "registration is not supported",
+            );
         }
         match one("response_type") {
             None => return refuse(Code::InvalidRequest, "response_type is missing"),
@@ -111,18 +145,23 @@ impl AuthorizationRequest {
             return refuse(Code::InvalidRequest, "unknown response_mode");
         }
         // §3.1.2.1: "Scope values used that are not understood by an implementation SHOULD be ignored."
-        let scope = Scope::parse(one("scope").unwrap_or_default())?
-            .filtered(|word| client.scope.has(word));
+        let scope =
+            Scope::parse(one("scope").unwrap_or_default())?.filtered(|word| client.scope.has(word));
         if scope.is_empty() {
-            return refuse(Code::InvalidScope, "scope names nothing that the client may ask for");
+            return refuse(
+                Code::InvalidScope,
+                "scope names nothing that the client may ask for",
+            );
         }
         if one("nonce").is_some_and(|nonce| nonce.len() > LONGEST_NONCE) {
             return refuse(Code::InvalidRequest, "nonce is too long");
         }
-        let max_age = match one("max_age").map(str::parse::<u32>) {
+        let max_age = match one("max_age").map(seconds) {
             None => client.default_max_age,
-            Some(Ok(seconds)) => Some(seconds.min(LONGEST_MAX_AGE)),
-            Some(Err(_)) => return refuse(Code::InvalidRequest, "max_age is not a number of seconds"),
+            Some(Some(seconds)) => Some(seconds.min(LONGEST_MAX_AGE)),
+            Some(None) => {
+                return refuse(Code::InvalidRequest, "max_age is not a number of seconds");
+            }
         };
         let login_hint = one("login_hint").filter(|hint| hint.len() <= 256);
         Ok(AuthorizationRequest {
@@ -144,4 +183,10 @@ impl AuthorizationRequest {
     pub(crate) fn is_openid(&self) -> bool {
         self.scope.has(OPENID)
     }
+}
+
+/// Digits alone: `parse` would take a sign too.
+fn seconds(text: &str) -> Option<u32> {
+    let is_digits = text.bytes().all(|octet| octet.is_ascii_digit());
+    text.parse().ok().filter(|_| is_digits)
 }

@@ -6,8 +6,8 @@ use form_urlencoded::Serializer;
 use super::{AuthorizationRequest, ReturnAddress};
 use crate::client::metadata::ResponseMode;
 use crate::error::{Failure, Refusal};
-use crate::grant::Grant;
 use crate::grant::authorization_code::{Authorized, issue};
+use crate::grant::{Grant, SignedIn};
 use crate::provider::Provider;
 use crate::session::Session;
 
@@ -35,9 +35,11 @@ impl ReturnAddress {
             client_id: self.client_id.clone(),
             sub: session.subject.clone(),
             scope: request.scope.clone(),
-            auth_time: session.auth_time,
-            acr: session.acr.clone(),
-            amr: session.amr.clone(),
+            signed_in: Some(SignedIn {
+                auth_time: session.auth_time,
+                acr: session.acr.clone(),
+                amr: session.amr.clone(),
+            }),
         };
         let authorized = Authorized {
             grant,
@@ -72,7 +74,11 @@ impl ReturnAddress {
             ResponseMode::Fragment => Answer::Redirect(with(&self.redirect_uri, '#', &fields)),
             // RFC 6749 §3.1.2: a query that is there is kept.
             ResponseMode::Query => {
-                let joint = if self.redirect_uri.contains('?') { '&' } else { '?' };
+                let joint = if self.redirect_uri.contains('?') {
+                    '&'
+                } else {
+                    '?'
+                };
                 Answer::Redirect(with(&self.redirect_uri, joint, &fields))
             }
         }
@@ -97,11 +103,26 @@ mod tests {
 
     #[test]
     fn redirect_uris_keep_what_they_have() {
-        let fields = [("code", "a b&c".to_owned()), ("state", "\r\nX: y".to_owned())];
+        let fields = [
+            ("code", "a b&c".to_owned()),
+            ("state", "\r\nX: y".to_owned()),
+        ];
         let rows = [
-            ("https://rp/cb", '?', "https://rp/cb?code=a+b%26c&state=%0D%0AX%3A+y"),
-            ("https://rp/cb?x=%20", '&', "https://rp/cb?x=%20&code=a+b%26c&state=%0D%0AX%3A+y"),
-            ("https://rp/cb", '#', "https://rp/cb#code=a+b%26c&state=%0D%0AX%3A+y"),
+            (
+                "https://rp/cb",
+                '?',
+                "https://rp/cb?code=a+b%26c&state=%0D%0AX%3A+y",
+            ),
+            (
+                "https://rp/cb?x=%20",
+                '&',
+                "https://rp/cb?x=%20&code=a+b%26c&state=%0D%0AX%3A+y",
+            ),
+            (
+                "https://rp/cb",
+                '#',
+                "https://rp/cb#code=a+b%26c&state=%0D%0AX%3A+y",
+            ),
         ];
         for (uri, joint, wanted) in rows {
             assert_eq!(with(uri, joint, &fields), wanted);

@@ -79,7 +79,9 @@ mod mode {
         to.serialize_str(mode.as_str())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ResponseMode, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<ResponseMode, D::Error> {
         ResponseMode::deserialize(from)
     }
 }

@@ -45,7 +45,12 @@ pub(crate) async fn verify(
     };
     let verified = provider
         .keys
-        .verify(request_id, assertion, &expected, VerificationKey::Jwks(rules.jwks))
+        .verify(
+            request_id,
+            assertion,
+            &expected,
+            VerificationKey::Jwks(rules.jwks),
+        )
         .await?
         .ok_or(REFUSED)?;
     let now = provider.clock.now();
@@ -87,7 +92,8 @@ fn check<'c>(
         return None;
     }
     let is_us = |audience: &Value| audience.as_str() == Some(accepted.issuer);
-    let is_us_or_token = |audience: &Value| is_us(audience) || audience.as_str() == Some(accepted.token_endpoint);
+    let is_us_or_token =
+        |audience: &Value| is_us(audience) || audience.as_str() == Some(accepted.token_endpoint);
     let for_us = match (rules.audience, claims.get("aud")?) {
         (AssertionAudience::IssuerAlone, audience) => is_us(audience),
         (AssertionAudience::TokenEndpointToo, Value::Array(list)) => {
@@ -129,15 +135,35 @@ mod tests {
             ("no iat", with("iat", Value::Null), false, false),
             ("another iss", with("iss", json!("d")), false, false),
             ("another sub", with("sub", json!("d")), false, false),
-            ("the token endpoint", with("aud", json!("https://op/token")), false, true),
+            (
+                "the token endpoint",
+                with("aud", json!("https://op/token")),
+                false,
+                true,
+            ),
             ("a list", with("aud", json!(["https://op"])), false, true),
-            ("a list with others", with("aud", json!(["https://op", 7])), false, false),
-            ("a slash more", with("aud", json!("https://op/")), false, false),
+            (
+                "a list with others",
+                with("aud", json!(["https://op", 7])),
+                false,
+                false,
+            ),
+            (
+                "a slash more",
+                with("aud", json!("https://op/")),
+                false,
+                false,
+            ),
             ("no aud", with("aud", Value::Null), false, false),
             ("exp as a string", with("exp", json!("1060")), false, false),
             ("exp over", with("exp", json!(980)), false, false),
             ("exp too far", with("exp", json!(1400)), false, false),
-            ("exp as a fraction", with("exp", json!(1060.5)), false, false),
+            (
+                "exp as a fraction",
+                with("exp", json!(1060.5)),
+                false,
+                false,
+            ),
             ("iat in the future", with("iat", json!(1100)), false, false),
             ("nbf in the future", with("nbf", json!(1100)), false, false),
             ("no jti", with("jti", json!("")), false, false),

@@ -46,10 +46,21 @@ pub(crate) struct Credentials<'a>(Presented<'a>);
 
 #[derive(Debug)]
 enum Presented<'a> {
-    Basic { id: String, secret: Secret<String> },
-    Post { id: &'a str, secret: &'a str },
-    Assertion { id: Option<&'a str>, assertion: &'a str },
-    Nothing { id: &'a str },
+    Basic {
+        id: String,
+        secret: Secret<String>,
+    },
+    Post {
+        id: &'a str,
+        secret: &'a str,
+    },
+    Assertion {
+        id: Option<&'a str>,
+        assertion: &'a str,
+    },
+    Nothing {
+        id: &'a str,
+    },
 }
 
 /// Authenticates the client of a request.
@@ -201,7 +212,9 @@ async fn compare(
             .passwords
             .verify_client_secret(hash, presented)
             .await
-            .map_err(|password::Busy| Failure::Unavailable("password hashing is busy".to_owned()))?,
+            .map_err(|password::Busy| {
+                Failure::Unavailable("password hashing is busy".to_owned())
+            })?,
     };
     if equal {
         Ok(())
@@ -232,7 +245,9 @@ mod tests {
         ];
         for (header, wanted) in rows {
             let got = basic(&header);
-            let got = got.as_ref().map(|(id, secret)| (id.as_str(), secret.as_str()));
+            let got = got
+                .as_ref()
+                .map(|(id, secret)| (id.as_str(), secret.as_str()));
             assert_eq!(got, wanted, "{header}");
         }
     }

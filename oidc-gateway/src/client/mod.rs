@@ -113,8 +113,12 @@ impl Client {
             sentence: sentence.to_owned(),
         };
         // RFC 6749 appendix A.1: client-id = *VSCHAR.
-        if id.is_empty() || id.len() > 256 || !id.bytes().all(|octet| matches!(octet, 0x21..=0x7e)) {
-            return Err(invalid("client_id", "must be 1 to 256 visible ASCII characters"));
+        if id.is_empty() || id.len() > 256 || !id.bytes().all(|octet| matches!(octet, 0x21..=0x7e))
+        {
+            return Err(invalid(
+                "client_id",
+                "must be 1 to 256 visible ASCII characters",
+            ));
         }
         let grant_types = metadata
             .grant_types
@@ -134,14 +138,21 @@ impl Client {
             ));
         }
         if grant_types.contains(&GrantType::RefreshToken) && !uses_code {
-            return Err(invalid("grant_types", "`refresh_token` needs `authorization_code`"));
+            return Err(invalid(
+                "grant_types",
+                "`refresh_token` needs `authorization_code`",
+            ));
         }
         let application_type = metadata.application_type.unwrap_or(ApplicationType::Web);
         if uses_code && metadata.redirect_uris.is_empty() {
-            return Err(invalid("redirect_uris", "at least one is needed for `authorization_code`"));
+            return Err(invalid(
+                "redirect_uris",
+                "at least one is needed for `authorization_code`",
+            ));
         }
         for uri in &metadata.redirect_uris {
-            redirect_uri::check(uri, application_type).map_err(|why| invalid("redirect_uris", why))?;
+            redirect_uri::check(uri, application_type)
+                .map_err(|why| invalid("redirect_uris", why))?;
         }
         for uri in &metadata.post_logout_redirect_uris {
             redirect_uri::check(uri, application_type)
@@ -154,7 +165,10 @@ impl Client {
             ("tos_uri", &metadata.tos_uri),
         ];
         for (member, uri) in shown {
-            if uri.as_deref().is_some_and(|uri| !redirect_uri::is_https(uri)) {
+            if uri
+                .as_deref()
+                .is_some_and(|uri| !redirect_uri::is_https(uri))
+            {
                 return Err(invalid(member, "must be an https URI"));
             }
         }
@@ -165,9 +179,15 @@ impl Client {
             && grant_types.contains(&GrantType::ClientCredentials)
         {
             // RFC 6749 §4.4: confidential clients only.
-            return Err(invalid("grant_types", "a public client cannot use `client_credentials`"));
+            return Err(invalid(
+                "grant_types",
+                "a public client cannot use `client_credentials`",
+            ));
         }
-        let access_token = match metadata.access_token_format.unwrap_or(AccessTokenFormat::Opaque) {
+        let access_token = match metadata
+            .access_token_format
+            .unwrap_or(AccessTokenFormat::Opaque)
+        {
             AccessTokenFormat::Opaque if metadata.access_token_signed_response_alg.is_some() => {
                 return Err(invalid(
                     "access_token_signed_response_alg",
@@ -176,12 +196,17 @@ impl Client {
             }
             AccessTokenFormat::Opaque => AccessToken::Opaque,
             AccessTokenFormat::Jwt => AccessToken::Jwt(
-                metadata.access_token_signed_response_alg.unwrap_or(Algorithm::RS256),
+                metadata
+                    .access_token_signed_response_alg
+                    .unwrap_or(Algorithm::RS256),
             ),
         };
         let is_public = matches!(authentication, Authentication::None);
         if is_public && metadata.require_pkce == Some(false) {
-            return Err(invalid("require_pkce", "a public client always uses PKCE (RFC 9700 §2.1.1)"));
+            return Err(invalid(
+                "require_pkce",
+                "a public client always uses PKCE (RFC 9700 §2.1.1)",
+            ));
         }
         let pkce = if is_public || metadata.require_pkce == Some(true) {
             pkce::Required::Yes
@@ -189,7 +214,10 @@ impl Client {
             pkce::Required::No
         };
         Ok(Client {
-            name: metadata.client_name.filter(|name| !name.is_empty()).unwrap_or_else(|| id.clone()),
+            name: metadata
+                .client_name
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| id.clone()),
             logo_uri: metadata.logo_uri,
             policy_uri: metadata.policy_uri,
             tos_uri: metadata.tos_uri,
@@ -200,7 +228,9 @@ impl Client {
             response_types,
             scope,
             authentication,
-            id_token_algorithm: metadata.id_token_signed_response_alg.unwrap_or(Algorithm::RS256),
+            id_token_algorithm: metadata
+                .id_token_signed_response_alg
+                .unwrap_or(Algorithm::RS256),
             default_max_age: metadata.default_max_age,
             consent: metadata.consent.unwrap_or(ConsentMode::Explicit),
             access_token,
@@ -264,12 +294,19 @@ fn authentication(
             .map_err(|why| invalid("client_secret_hash", &why.to_string())),
     };
     let has_secret = metadata.client_secret.is_some() || metadata.client_secret_hash.is_some();
-    let unused_secret =
-        || invalid("client_secret", "is not used with this token_endpoint_auth_method");
+    let unused_secret = || {
+        invalid(
+            "client_secret",
+            "is not used with this token_endpoint_auth_method",
+        )
+    };
     if method != AuthenticationMethod::PrivateKeyJwt
         && metadata.token_endpoint_auth_signing_alg.is_some()
     {
-        return Err(invalid("token_endpoint_auth_signing_alg", "goes with private_key_jwt"));
+        return Err(invalid(
+            "token_endpoint_auth_signing_alg",
+            "goes with private_key_jwt",
+        ));
     }
     match method {
         AuthenticationMethod::ClientSecretBasic => Ok(Authentication::SecretBasic(secret()?)),
@@ -278,10 +315,12 @@ fn authentication(
         AuthenticationMethod::None => Ok(Authentication::None),
         AuthenticationMethod::PrivateKeyJwt if has_secret => Err(unused_secret()),
         AuthenticationMethod::PrivateKeyJwt => {
-            let jwks = metadata
-                .jwks
-                .as_ref()
-                .ok_or_else(|| invalid("jwks", "is missing: private_key_jwt needs the client's public keys"))?;
+            let jwks = metadata.jwks.as_ref().ok_or_else(|| {
+                invalid(
+                    "jwks",
+                    "is missing: private_key_jwt needs the client's public keys",
+                )
+            })?;
             Ok(Authentication::PrivateKeyJwt {
                 jwks: public_jwks(jwks).map_err(|why| invalid("jwks", why))?,
                 algorithms: match metadata.token_endpoint_auth_signing_alg {
@@ -308,7 +347,11 @@ fn public_jwks(jwks: &Value) -> Result<bytes::Bytes, &'static str> {
     }
     for key in keys {
         // RFC 7518 §6: a private or symmetric key has no business here.
-        if !key.is_object() || ["d", "p", "q", "k"].iter().any(|member| key.get(member).is_some()) {
+        if !key.is_object()
+            || ["d", "p", "q", "k"]
+                .iter()
+                .any(|member| key.get(member).is_some())
+        {
             return Err("must hold public keys only");
         }
     }

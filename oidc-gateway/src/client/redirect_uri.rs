@@ -5,7 +5,14 @@ use super::metadata::ApplicationType;
 
 /// Schemes that run in the browser instead of going anywhere (AZ-05).
 const NEVER: [&str; 8] = [
-    "javascript", "data", "vbscript", "file", "blob", "about", "filesystem", "view-source",
+    "javascript",
+    "data",
+    "vbscript",
+    "file",
+    "blob",
+    "about",
+    "filesystem",
+    "view-source",
 ];
 
 /// Whether a URI may be registered. The error is a sentence.
@@ -23,7 +30,11 @@ pub(crate) fn check(uri: &str, application: ApplicationType) -> Result<(), &'sta
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err("a redirect URI has no user name or password");
     }
-    if parsed.path_segments().is_some_and(|mut path| path.any(|segment| segment == "..")) || uri.contains("/../") {
+    if parsed
+        .path_segments()
+        .is_some_and(|mut path| path.any(|segment| segment == ".."))
+        || uri.contains("/../")
+    {
         return Err("a redirect URI has no `..`");
     }
     match parsed.scheme() {
@@ -33,7 +44,9 @@ pub(crate) fn check(uri: &str, application: ApplicationType) -> Result<(), &'sta
         scheme if NEVER.contains(&scheme) => Err("has a scheme that a browser would run"),
         // RFC 8252 §7.1: a private-use scheme is a reversed domain name.
         scheme if application == ApplicationType::Native && scheme.contains('.') => Ok(()),
-        _ => Err("has a scheme for native applications: set application_type = \"native\" and use a reversed domain name"),
+        _ => Err(
+            "has a scheme for native applications: set application_type = \"native\" and use a reversed domain name",
+        ),
     }
 }
 
@@ -48,7 +61,8 @@ fn is_loopback(uri: &url::Url) -> bool {
 }
 
 pub(crate) fn is_https(uri: &str) -> bool {
-    url::Url::parse(uri).is_ok_and(|uri| uri.scheme() == "https") && !uri.contains(['"', '<', '>', ' '])
+    url::Url::parse(uri).is_ok_and(|uri| uri.scheme() == "https")
+        && !uri.contains(['"', '<', '>', ' '])
 }
 
 /// Whether a request's redirect URI is registered: equal as octets, but for the port of a native client on a literal
@@ -127,8 +141,16 @@ mod tests {
             ("http://127.0.0.1/cb", "http://[::1]/cb", false),
             ("http://127.0.0.1/cb", "http://127.0.0.1:x/cb", false),
             ("http://127.0.0.1/cb", "http://127.0.0.1:99999/cb", false),
-            ("http://127.0.0.1/cb", "http://127.0.0.1.evil.test/cb", false),
-            ("http://127.0.0.1/cb", "http://127.0.0.1@evil.test/cb", false),
+            (
+                "http://127.0.0.1/cb",
+                "http://127.0.0.1.evil.test/cb",
+                false,
+            ),
+            (
+                "http://127.0.0.1/cb",
+                "http://127.0.0.1@evil.test/cb",
+                false,
+            ),
             ("http://localhost/cb", "http://localhost:1/cb", false),
             ("https://rp.example/cb", "https://rp.example:444/cb", false),
         ];

@@ -24,17 +24,26 @@ pub(super) fn check(config: &Config, own: &Own) -> Result<(), Problem> {
     issuer(config)?;
     listen(config)?;
     lifetimes(config)?;
-    config.log.check().map_err(|why| problem("log.level", why))?;
-    config.keys.check().map_err(|why| problem("keys", why))?;
-    config.store.locate(&config.base).map_err(|why| problem("store", why))?;
+    config
+        .log
+        .check()
+        .map_err(|why| problem("log.level", why))?;
+    config
+        .keys
+        .check()
+        .map_err(|why| problem("keys", why.to_string()))?;
+    config
+        .store
+        .locate(&config.base)
+        .map_err(|why| problem("store", why.to_string()))?;
     users(config, own)?;
     clients(config, own)
 }
 
-fn problem(path: impl Into<String>, sentence: impl ToString) -> Problem {
+fn problem(path: impl Into<String>, sentence: impl Into<String>) -> Problem {
     Problem {
         path: path.into(),
-        sentence: sentence.to_string(),
+        sentence: sentence.into(),
     }
 }
 
@@ -52,21 +61,25 @@ fn issuer(config: &Config) -> Result<(), Problem> {
         return wrong("must not end with a slash: the paths of the endpoints are appended to it");
     }
     if url.as_str().trim_end_matches('/') != config.issuer {
-        return wrong("is not in its normal form: lower-case host, no default port, no dots in the path");
+        return wrong(
+            "is not in its normal form: lower-case host, no default port, no dots in the path",
+        );
     }
     match url.scheme() {
         "https" => Ok(()),
-        "http" if is_loopback(url.host()) || config.listen.address.ip().is_loopback() => Ok(()),
+        "http" if is_loopback(url.host().as_ref()) || config.listen.address.ip().is_loopback() => {
+            Ok(())
+        }
         "http" => wrong("must be https: plain http is for loopback addresses"),
         _ => wrong("must be an https URL"),
     }
 }
 
-fn is_loopback(host: Option<Host<&str>>) -> bool {
+fn is_loopback(host: Option<&Host<&str>>) -> bool {
     match host {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => *name == "localhost" || name.ends_with(".localhost"),
         None => false,
     }
 }
@@ -82,7 +95,7 @@ fn listen(config: &Config) -> Result<(), Problem> {
             ));
         }
         Some(files) => {
-            Certificates::load(files).map_err(|why| problem("listen.tls", why))?;
+            Certificates::load(files).map_err(|why| problem("listen.tls", why.to_string()))?;
         }
         None if https && listen.trusted_proxies.is_empty() => {
             return Err(problem(
@@ -94,17 +107,28 @@ fn listen(config: &Config) -> Result<(), Problem> {
         None => {}
     }
     if let Some(metrics) = &config.metrics {
-        let same_port = metrics.address.port() != 0 && metrics.address.port() == listen.address.port();
+        let same_port =
+            metrics.address.port() != 0 && metrics.address.port() == listen.address.port();
         let same_address = metrics.address.ip() == listen.address.ip()
-            || [metrics.address.ip(), listen.address.ip()].iter().any(IpAddr::is_unspecified);
+            || [metrics.address.ip(), listen.address.ip()]
+                .iter()
+                .any(IpAddr::is_unspecified);
         if same_port && same_address {
-            return Err(problem("metrics.address", "is the one that `listen` has: give it its own port"));
+            return Err(problem(
+                "metrics.address",
+                "is the one that `listen` has: give it its own port",
+            ));
         }
     }
     let limits = &listen.limits;
     let sizes = [
         ("connections", limits.connections, 1, 1_000_000),
-        ("header_size", limits.header_size as usize, 8 * 1024, 60 * 1024),
+        (
+            "header_size",
+            limits.header_size as usize,
+            8 * 1024,
+            60 * 1024,
+        ),
         ("body_size", limits.body_size, 4 * 1024, 1024 * 1024),
     ];
     for (name, value, least, most) in sizes {
@@ -132,7 +156,10 @@ fn listen(config: &Config) -> Result<(), Problem> {
     }
     match config.workers {
         0..=256 => Ok(()),
-        _ => Err(problem("workers", "must be from 0 (one for each core) to 256")),
+        _ => Err(problem(
+            "workers",
+            "must be from 0 (one for each core) to 256",
+        )),
     }
 }
 
@@ -144,7 +171,10 @@ fn lifetimes(config: &Config) -> Result<(), Problem> {
         ("tokens.access_token", tokens.access_token),
         ("tokens.id_token", tokens.id_token),
         ("tokens.refresh_token_idle", tokens.refresh_token_idle),
-        ("tokens.refresh_token_absolute", tokens.refresh_token_absolute),
+        (
+            "tokens.refresh_token_absolute",
+            tokens.refresh_token_absolute,
+        ),
         ("sessions.idle", sessions.idle),
         ("sessions.absolute", sessions.absolute),
     ];
@@ -153,10 +183,30 @@ fn lifetimes(config: &Config) -> Result<(), Problem> {
     }
     let (idle, absolute) = ("tokens.refresh_token_idle", "tokens.refresh_token_absolute");
     let longest = [
-        ("tokens.authorization_code", tokens.authorization_code, "10m, by RFC 6749 §4.1.2", LONGEST_CODE),
-        (idle, tokens.refresh_token_idle, absolute, tokens.refresh_token_absolute),
-        ("tokens.refresh_grace", tokens.refresh_grace, idle, tokens.refresh_token_idle),
-        ("sessions.idle", sessions.idle, "sessions.absolute", sessions.absolute),
+        (
+            "tokens.authorization_code",
+            tokens.authorization_code,
+            "10m, by RFC 6749 §4.1.2",
+            LONGEST_CODE,
+        ),
+        (
+            idle,
+            tokens.refresh_token_idle,
+            absolute,
+            tokens.refresh_token_absolute,
+        ),
+        (
+            "tokens.refresh_grace",
+            tokens.refresh_grace,
+            idle,
+            tokens.refresh_token_idle,
+        ),
+        (
+            "sessions.idle",
+            sessions.idle,
+            "sessions.absolute",
+            sessions.absolute,
+        ),
     ];
     for (name, value, limit, most) in longest {
         if value > most {
@@ -168,18 +218,31 @@ fn lifetimes(config: &Config) -> Result<(), Problem> {
 }
 
 fn users(config: &Config, own: &Own) -> Result<(), Problem> {
-    Directory::of(config.users.clone()).map(drop).map_err(|why| {
-        let path = if config.users.len() == own.users { "users" } else { "users_file" };
-        problem(path, why)
-    })
+    Directory::of(config.users.clone())
+        .map(drop)
+        .map_err(|why| {
+            let path = if config.users.len() == own.users {
+                "users"
+            } else {
+                "users_file"
+            };
+            problem(path, why.to_string())
+        })
 }
 
 fn clients(config: &Config, own: &Own) -> Result<(), Problem> {
-    Clients::parse(config.clients.clone()).map(drop).map_err(|why| {
-        let at = config.clients.iter().rposition(|client| client.client_id == why.client_id);
-        match at {
-            Some(at) if at < own.clients => problem(format!("clients.{at}.{}", why.member), why),
-            _ => problem("clients_file", why),
-        }
-    })
+    Clients::parse(config.clients.clone())
+        .map(drop)
+        .map_err(|why| {
+            let at = config
+                .clients
+                .iter()
+                .rposition(|client| client.client_id == why.client_id);
+            match at {
+                Some(at) if at < own.clients => {
+                    problem(format!("clients.{at}.{}", why.member), why.to_string())
+                }
+                _ => problem("clients_file", why.to_string()),
+            }
+        })
 }

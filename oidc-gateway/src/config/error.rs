@@ -39,7 +39,9 @@ impl Error {
 
     pub(super) fn json(file: &Path, error: &serde_json::Error) -> Error {
         let whole = error.to_string();
-        let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
+        let message = whole
+            .rsplit_once(" at line ")
+            .map_or(whole.as_str(), |(message, _)| message);
         Error {
             file: file.to_owned(),
             place: Some(Place {
@@ -50,7 +52,7 @@ impl Error {
         }
     }
 
-    pub(super) fn at(file: &Path, text: &str, problem: Problem) -> Error {
+    pub(super) fn at(file: &Path, text: &str, problem: &Problem) -> Error {
         Error {
             file: file.to_owned(),
             place: key_at(text, &problem.path),
@@ -87,7 +89,10 @@ fn reworded(message: &str) -> String {
     match nearest(unknown, &known) {
         Some(near) => format!("unknown {kind} `{unknown}`: did you mean `{near}`?"),
         None if known.is_empty() => format!("unknown {kind} `{unknown}`: there is none here"),
-        None => format!("unknown {kind} `{unknown}`: known here: {}", known.join(", ")),
+        None => format!(
+            "unknown {kind} `{unknown}`: known here: {}",
+            known.join(", ")
+        ),
     }
 }
 
@@ -119,7 +124,10 @@ mod tests {
                 "unknown variant `rediss`, expected `memory` or `redis`",
                 "unknown value `rediss`: did you mean `redis`?",
             ),
-            ("unknown field `a`, there are no fields", "unknown key `a`: there is none here"),
+            (
+                "unknown field `a`, there are no fields",
+                "unknown key `a`: there is none here",
+            ),
             ("missing field `issuer`", "missing field `issuer`"),
         ];
         for (message, expected) in rows {

@@ -205,7 +205,8 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, and where.
     pub fn load(file: &Path) -> Result<Config, Error> {
-        let text = std::fs::read_to_string(file).map_err(|error| Error::unreadable(file, &error))?;
+        let text =
+            std::fs::read_to_string(file).map_err(|error| Error::unreadable(file, &error))?;
         let base = file.parent().unwrap_or(Path::new("")).to_owned();
         Config::parse(&text, file, base)
     }
@@ -227,7 +228,7 @@ impl Config {
             users: users_in_file,
             clients: clients_in_file,
         };
-        checks::check(&config, &own).map_err(|problem| Error::at(file, text, problem))?;
+        checks::check(&config, &own).map_err(|problem| Error::at(file, text, &problem))?;
         Ok(config)
     }
 
@@ -250,7 +251,10 @@ fn read_users(file: &Path) -> Result<Vec<user::directory::Entry>, Error> {
     struct Users {
         users: Vec<user::directory::Entry>,
     }
-    if file.extension().is_some_and(|extension| extension == "json") {
+    if file
+        .extension()
+        .is_some_and(|extension| extension == "json")
+    {
         return read_json(file);
     }
     let text = std::fs::read_to_string(file).map_err(|error| Error::unreadable(file, &error))?;
@@ -272,13 +276,20 @@ mod tests {
     const KEYS: &str = "[keys]\nendpoint = \"unix:keys.sock\"\n";
 
     fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(text, Path::new("gateway.toml"), PathBuf::from("/etc/signet"))
-            .map_err(|error| error.to_string())
+        Config::parse(
+            text,
+            Path::new("gateway.toml"),
+            PathBuf::from("/etc/signet"),
+        )
+        .map_err(|error| error.to_string())
     }
 
     #[test]
     fn the_least_that_works() {
-        let config = parse(&format!("issuer = \"http://127.0.0.1:8080\"\n{LISTEN}{KEYS}")).unwrap();
+        let config = parse(&format!(
+            "issuer = \"http://127.0.0.1:8080\"\n{LISTEN}{KEYS}"
+        ))
+        .unwrap();
         assert_eq!(config.keys.endpoint, "unix:/etc/signet/keys.sock");
         assert_eq!(config.tokens.authorization_code, Duration::from_secs(60));
         assert_eq!(config.sessions.absolute, Duration::from_secs(7 * 24 * 3600));
@@ -297,9 +308,21 @@ mod tests {
             ("http://op.example:8080", direct, Some("must be https")),
             ("https://op.example", behind, None),
             ("https://op.example/a/b", behind, None),
-            ("https://op.example", LISTEN, Some("name the proxy that speaks https")),
-            ("https://op.example/", behind, Some("must not end with a slash")),
-            ("https://op.example/a/", behind, Some("must not end with a slash")),
+            (
+                "https://op.example",
+                LISTEN,
+                Some("name the proxy that speaks https"),
+            ),
+            (
+                "https://op.example/",
+                behind,
+                Some("must not end with a slash"),
+            ),
+            (
+                "https://op.example/a/",
+                behind,
+                Some("must not end with a slash"),
+            ),
             ("https://op.example?a", behind, Some("must have no query")),
             ("https://op.example#a", behind, Some("must have no query")),
             ("https://me@op.example", behind, Some("must have no query")),
@@ -313,7 +336,10 @@ mod tests {
             let result = parse(&format!("issuer = \"{issuer}\"\n{listen}{KEYS}")).map(drop);
             match expected {
                 None => assert_eq!(result, Ok(()), "{issuer}"),
-                Some(words) => assert!(result.as_ref().is_err_and(|error| error.contains(words)), "{issuer} {result:?}"),
+                Some(words) => assert!(
+                    result.as_ref().is_err_and(|error| error.contains(words)),
+                    "{issuer} {result:?}"
+                ),
             }
         }
     }
@@ -321,21 +347,60 @@ mod tests {
     #[test]
     fn mistakes_are_found_where_they_stand() {
         let rows = [
-            ("[sessions]\nidel = \"1h\"", "gateway.toml:7:1: unknown key `idel`: did you mean `idle`?"),
-            ("[sesions]\nidle = \"1h\"", "gateway.toml:6:2: unknown key `sesions`: did you mean `sessions`?"),
-            ("[sessions]\nidle = \"1 hou\"", "gateway.toml:7:8: `1 hou` is not a duration such as"),
-            ("[sessions]\nidle = \"8d\"", "gateway.toml:7:1: sessions.idle: 691200s is longer than sessions.absolute"),
-            ("[sessions]\nidle = 3", "gateway.toml:7:8: invalid type: integer `3`, expected"),
-            ("[tokens]\nauthorization_code = \"11m\"", "gateway.toml:7:1: tokens.authorization_code: 660s is longer than 10m"),
-            ("[tokens]\naccess_token = \"0s\"", "gateway.toml:7:1: tokens.access_token: must be at least 1s"),
-            ("[log]\nlevel = \"loud\"", "gateway.toml:7:1: log.level: `loud` is not a level"),
-            ("[log]\nformat = \"jsn\"", "gateway.toml:7:10: unknown value `jsn`: did you mean `json`?"),
-            ("[listen.limits]\nbody_size = 1", "gateway.toml:7:1: listen.limits.body_size: 1 must be from 4096 to"),
+            (
+                "[sessions]\nidel = \"1h\"",
+                "gateway.toml:7:1: unknown key `idel`: did you mean `idle`?",
+            ),
+            (
+                "[sesions]\nidle = \"1h\"",
+                "gateway.toml:6:2: unknown key `sesions`: did you mean `sessions`?",
+            ),
+            (
+                "[sessions]\nidle = \"1 hou\"",
+                "gateway.toml:7:8: `1 hou` is not a duration such as",
+            ),
+            (
+                "[sessions]\nidle = \"8d\"",
+                "gateway.toml:7:1: sessions.idle: 691200s is longer than sessions.absolute",
+            ),
+            (
+                "[sessions]\nidle = 3",
+                "gateway.toml:7:8: invalid type: integer `3`, expected",
+            ),
+            (
+                "[tokens]\nauthorization_code = \"11m\"",
+                "gateway.toml:7:1: tokens.authorization_code: 660s is longer than 10m",
+            ),
+            (
+                "[tokens]\naccess_token = \"0s\"",
+                "gateway.toml:7:1: tokens.access_token: must be at least 1s",
+            ),
+            (
+                "[log]\nlevel = \"loud\"",
+                "gateway.toml:7:1: log.level: `loud` is not a level",
+            ),
+            (
+                "[log]\nformat = \"jsn\"",
+                "gateway.toml:7:10: unknown value `jsn`: did you mean `json`?",
+            ),
+            (
+                "[listen.limits]\nbody_size = 1",
+                "gateway.toml:7:1: listen.limits.body_size: 1 must be from 4096 to",
+            ),
             ("[store]\nkind = \"redis\"", "gateway.toml:6:2: store: "),
-            ("[store]\nkind = \"memory\"\nurll = \"a\"", "gateway.toml:8:1: unknown key `urll`: did you mean `url`?"),
+            (
+                "[store]\nkind = \"memory\"\nurll = \"a\"",
+                "gateway.toml:8:1: unknown key `urll`: did you mean `url`?",
+            ),
             ("[[clients]]\nclient_id = \"a\"", "gateway.toml:6:"),
-            ("[[clients]]\nclient_id = \"a\"\nredirect_uri = \"b\"", "gateway.toml:8:1: unknown key `redirect_uri`: did you mean `redirect_uris`?"),
-            ("[[users]]\nusername = \"a\"\npassword_hash = \"b\"", "gateway.toml:6:3: users: user `a`: "),
+            (
+                "[[clients]]\nclient_id = \"a\"\nredirect_uri = \"b\"",
+                "gateway.toml:8:1: unknown key `redirect_uri`: did you mean `redirect_uris`?",
+            ),
+            (
+                "[[users]]\nusername = \"a\"\npassword_hash = \"b\"",
+                "gateway.toml:6:3: users: user `a`: ",
+            ),
             ("a = ", "gateway.toml:6:5: "),
         ];
         for (more, expected) in rows {
@@ -362,9 +427,19 @@ mod tests {
         let written: Config = toml::from_str(text).unwrap();
         let complete: Config = toml::from_str(&all).unwrap();
         let defaults = |config: &Config| {
-            let Config { workers, tokens, sessions, login, log, .. } = config;
+            let Config {
+                workers,
+                tokens,
+                sessions,
+                login,
+                log,
+                ..
+            } = config;
             let limits = &config.listen.limits;
-            format!("{workers} {tokens:?} {sessions:?} {login:?} {log:?} {limits:?} {:?}", config.keys.timeout)
+            format!(
+                "{workers} {tokens:?} {sessions:?} {login:?} {log:?} {limits:?} {:?}",
+                config.keys.timeout
+            )
         };
         assert_eq!(defaults(&written), defaults(&complete));
     }

@@ -29,7 +29,10 @@ pub(super) fn key_at(text: &str, path: &str) -> Option<Place> {
     let mut array: Option<&[Spanned<DeValue<'_>>]> = None;
     for name in path.split('.') {
         let value = if let Some(elements) = array {
-            let element = name.parse::<usize>().ok().and_then(|index| elements.get(index));
+            let element = name
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| elements.get(index));
             offset = element.map(|element| element.span().start).or(offset);
             element
         } else {

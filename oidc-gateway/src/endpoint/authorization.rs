@@ -73,7 +73,12 @@ pub(super) async fn signed_in(
     session: &Session,
 ) -> Result<Response, Failure> {
     let client = client_of(provider, &waiting.interaction)?;
-    let Interaction { address, request: asked, meant, .. } = &waiting.interaction;
+    let Interaction {
+        address,
+        request: asked,
+        meant,
+        ..
+    } = &waiting.interaction;
     let context = Context {
         provider,
         client: &client,
@@ -88,7 +93,11 @@ pub(super) async fn signed_in(
         Decision::Consent => {
             waiting.interaction.signed_in = Some(session.subject.clone());
             waiting.save(provider).await?;
-            Ok(Response::see_other(&page_url(provider, "/consent", &waiting.id)))
+            Ok(Response::see_other(&page_url(
+                provider,
+                "/consent",
+                &waiting.id,
+            )))
         }
         Decision::Authorize => allowed(provider, waiting, session).await,
         Decision::Refuse(refusal) => {
@@ -135,7 +144,14 @@ impl Context<'_> {
         let was_given = match session {
             Some(session) => {
                 let redirect_uri = &self.address.redirect_uri;
-                consent::was_given(self.provider, &session.subject, self.client, self.asked, redirect_uri).await?
+                consent::was_given(
+                    self.provider,
+                    &session.subject,
+                    self.client,
+                    self.asked,
+                    redirect_uri,
+                )
+                .await?
             }
             None => false,
         };
@@ -144,7 +160,10 @@ impl Context<'_> {
 
     async fn authorize(&self, session: Option<&Session>) -> Result<Response, Failure> {
         let session = session.ok_or(Failure::Page(page::text::INTERACTION_ENDED))?;
-        let answer = self.address.authorize(self.provider, self.asked, session).await?;
+        let answer = self
+            .address
+            .authorize(self.provider, self.asked, session)
+            .await?;
         Ok(respond(answer))
     }
 }

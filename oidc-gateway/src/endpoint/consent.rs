@@ -33,7 +33,13 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
             policy_uri: client.policy_uri.clone(),
             tos_uri: client.tos_uri.clone(),
             account: user.username.clone(),
-            scopes: waiting.interaction.request.scope.words().map(page::ScopeLine::of).collect(),
+            scopes: waiting
+                .interaction
+                .request
+                .scope
+                .words()
+                .map(page::ScopeLine::of)
+                .collect(),
             action: page_url(provider, "/consent", &waiting.id),
             csrf: browser.token(&purpose),
         };

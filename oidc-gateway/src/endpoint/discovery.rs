@@ -37,19 +37,22 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
 
 /// The documents as the keys are now; rendered when that has changed.
 pub(crate) fn documents(provider: &Provider) -> Result<Arc<Documents>, Failure> {
-    let published = provider
-        .keys
-        .published()
-        .ok_or_else(|| Failure::Unavailable("the key-service has not told its keys yet".to_owned()))?;
-    if let Some(documents) = provider.documents.load_full() {
-        if documents.epoch == published.epoch {
-            return Ok(documents);
-        }
+    let published = provider.keys.published().ok_or_else(|| {
+        Failure::Unavailable("the key-service has not told its keys yet".to_owned())
+    })?;
+    if let Some(documents) = provider.documents.load_full()
+        && documents.epoch == published.epoch
+    {
+        return Ok(documents);
     }
     for client in provider.clients.iter() {
         for (purpose, algorithm) in client.algorithms() {
             if !published.signs(purpose, algorithm.as_str()) {
-                tracing::warn!(client_id = client.id(), ring = format!("{purpose}/{algorithm}"), "the key-service has no ring that this client's tokens need");
+                tracing::warn!(
+                    client_id = client.id(),
+                    ring = format!("{purpose}/{algorithm}"),
+                    "the key-service has no ring that this client's tokens need"
+                );
             }
         }
     }
@@ -65,7 +68,10 @@ pub(crate) fn documents(provider: &Provider) -> Result<Arc<Documents>, Failure> 
 fn metadata(provider: &Provider, published: &Published) -> Value {
     let url = |path: &str| Value::String(provider.url(path));
     let names = |all: &[&str]| Value::from(all.to_vec());
-    let methods: Vec<&str> = AuthenticationMethod::ALL.iter().map(|each| each.as_str()).collect();
+    let methods: Vec<&str> = AuthenticationMethod::ALL
+        .iter()
+        .map(|each| each.as_str())
+        .collect();
     // RFC 7662 §2.1: nobody introspects without authentication.
     let confidential: Vec<&str> = AuthenticationMethod::ALL
         .iter()
@@ -80,13 +86,30 @@ fn metadata(provider: &Provider, published: &Published) -> Value {
     let verifies: Vec<&str> = Algorithm::ALL
         .iter()
         .map(|each| each.as_str())
-        .filter(|name| published.capabilities.verify_alg.iter().any(|alg| alg == name))
+        .filter(|name| {
+            published
+                .capabilities
+                .verify_alg
+                .iter()
+                .any(|alg| alg == name)
+        })
         .collect();
     let mut scopes = vec![OPENID];
     scopes.extend(claims::SCOPES);
     scopes.push(OFFLINE_ACCESS);
-    let mut claims_supported =
-        vec!["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash"];
+    let mut claims_supported = vec![
+        "sub",
+        "iss",
+        "aud",
+        "exp",
+        "iat",
+        "auth_time",
+        "nonce",
+        "acr",
+        "amr",
+        "azp",
+        "at_hash",
+    ];
     claims_supported.extend(claims::supported());
     json!({
         "issuer": &*provider.issuer,

@@ -17,7 +17,12 @@ use crate::web::{Method, Request, Response, failure};
 /// The purpose of the form.
 const PURPOSE: &str = "logout";
 /// What the form carries on, in the query of its URL.
-const CARRIED: [&str; 4] = ["id_token_hint", "client_id", "post_logout_redirect_uri", "state"];
+const CARRIED: [&str; 4] = [
+    "id_token_hint",
+    "client_id",
+    "post_logout_redirect_uri",
+    "state",
+];
 
 pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Response, Failure> {
     let form = match request.method() {
@@ -25,7 +30,9 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
         _ => None,
     };
     // Our own form carries the request in its URL; a client posts it in the body (§2).
-    let confirmed = form.as_ref().and_then(|form| form.one(csrf::FIELD).transpose());
+    let confirmed = form
+        .as_ref()
+        .and_then(|form| form.one(csrf::FIELD).transpose());
     let params = match form.as_ref().filter(|_| confirmed.is_none()) {
         Some(form) => form,
         None => &Params::query(request)?,

@@ -56,7 +56,10 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
             // IN-01: its own, or one that is meant for it.
             let concerns = record.client_id == client.id()
                 || record.aud.iter().any(|audience| audience == client.id());
-            let user = record.family.then(|| provider.users.by_subject(&record.sub)).flatten();
+            let user = record
+                .is_persons
+                .then(|| provider.users.by_subject(&record.sub))
+                .flatten();
             concerns.then(|| Introspection {
                 active: true,
                 scope: &record.scope,

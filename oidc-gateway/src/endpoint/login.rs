@@ -19,7 +19,12 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
     let waiting = Waiting::load(provider, query.one("interaction")?, binding.as_deref()).await?;
     let browser = browser.ok_or(Failure::Page(page::text::INTERACTION_ENDED))?;
     if request.method() != Method::Post {
-        let hint = waiting.interaction.request.login_hint.clone().unwrap_or_default();
+        let hint = waiting
+            .interaction
+            .request
+            .login_hint
+            .clone()
+            .unwrap_or_default();
         return show(provider, &waiting, &browser, hint, None);
     }
     let form = Params::form(request)?;
@@ -45,7 +50,13 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
                 Refused::Throttled(_) => page::Problem::Throttled,
                 Refused::Busy => page::Problem::Busy,
             };
-            return show(provider, &waiting, &browser, username.to_owned(), Some(problem));
+            return show(
+                provider,
+                &waiting,
+                &browser,
+                username.to_owned(),
+                Some(problem),
+            );
         }
     };
     // BR-01: whatever session the browser came with ends, and the new one has a name that nobody knew before.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::error::{Code, Failure, Refusal};
 use crate::params::Params;
 use crate::provider::Provider;
+use crate::scope::OPENID;
 use crate::token::bearer;
 use crate::user::claims::claims_for;
 use crate::web::{Method, Request, Response};
@@ -22,14 +23,17 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
     let token = presented(request, &params)?;
     let found = bearer::access(provider, request.id().as_str(), token).await?;
     let record = found.ok_or(INVALID_TOKEN)?.record;
-    // A client's own token opens nobody's claims.
-    if !record.family {
+    // A client's own token opens nobody's claims, and one without openid may be meant for others alone (RFC 9068 §4).
+    if !record.is_persons || !record.scope.has(OPENID) {
         return Err(Failure::Bearer(Some(Refusal::new(
             Code::InsufficientScope,
-            "the access token does not speak for a person",
+            "the access token was not issued for a person with the scope openid",
         ))));
     }
-    let user = provider.users.by_subject(&record.sub).ok_or(INVALID_TOKEN)?;
+    let user = provider
+        .users
+        .by_subject(&record.sub)
+        .ok_or(INVALID_TOKEN)?;
     let mut claims = Map::new();
     // §5.3.2: "The sub Claim MUST always be returned".
     claims.insert("sub".to_owned(), Value::String(record.sub));
@@ -58,7 +62,8 @@ fn presented<'a>(request: &'a Request, params: &'a Params<'_>) -> Result<&'a str
             }
             // §2.1: b64token.
             let plain = |octet: u8| {
-                octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
+                octet.is_ascii_alphanumeric()
+                    || matches!(octet, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
             };
             if token.is_empty() || !token.bytes().all(plain) {
                 return Err(malformed("the Authorization header is not understood"));

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::refresh_token::Family;
+use super::family::Family;
+use super::refresh_token::Rotation;
 use super::{Grant, Granted, in_good_standing, revoke};
 use crate::client::authentication::AuthenticatedClient;
 use crate::client::metadata::GrantType;
@@ -47,7 +48,12 @@ struct Binding<'a> {
 impl Binding<'_> {
     fn hash(&self, code: &TaggedToken) -> String {
         let secret = code.hash("authorization_code");
-        let parts = [&secret, self.client_id, self.redirect_uri, self.challenge.as_str()];
+        let parts = [
+            &secret,
+            self.client_id,
+            self.redirect_uri,
+            self.challenge.as_str(),
+        ];
         hash_of("authorization_code binding", &parts)
     }
 }
@@ -116,13 +122,17 @@ pub(crate) async fn redeem(
         Claim::Spent(_) => {
             // §4.1.2: a code that comes again has leaked: what it gave is taken back.
             revoke(provider, &code.tag).await?;
-            tracing::warn!(client_id = client.id(), request_id, "a code was used again: its tokens are revoked");
+            tracing::warn!(
+                client_id = client.id(),
+                request_id,
+                "a code was used again: its tokens are revoked"
+            );
             return Err(INVALID.into());
         }
         Claim::Missing | Claim::Mismatch | Claim::InFlight => return Err(INVALID.into()),
     };
     let made = make(provider, request_id, client, &code, &value).await;
-    let (granted, spent, others) = match made {
+    let (granted, spent) = match made {
         Ok(made) => made,
         Err(failure) => {
             // The code can be used again: nothing was issued for it.
@@ -132,7 +142,7 @@ pub(crate) async fn redeem(
             return Err(failure);
         }
     };
-    if provider.store.commit(&owner, &spent, &others).await? {
+    if provider.store.commit(&owner, &spent).await? {
         provider.metrics.tokens_issued(GrantType::AuthorizationCode);
         Ok(granted)
     } else {
@@ -140,14 +150,14 @@ pub(crate) async fn redeem(
     }
 }
 
-/// Between claim and commit: the tokens, the family that replaces the code, and what is written with it.
+/// Between claim and commit: the tokens, and the family that takes the code's place.
 async fn make(
     provider: &Provider,
     request_id: &str,
     client: &AuthenticatedClient,
     code: &TaggedToken,
     value: &Bytes,
-) -> Result<(Granted, Write, Vec<Write>), Failure> {
+) -> Result<(Granted, Write), Failure> {
     let issued: Issued = token::read(value).ok_or(INVALID)?;
     let now = provider.clock.now();
     let grant = issued.grant;
@@ -163,27 +173,25 @@ async fn make(
     let order = Order {
         client,
         grant: &grant,
-        tag: &code.tag,
+        token: TaggedToken::of(code.tag.clone(), &provider.random),
         scope: &grant.scope,
         id_token,
         now,
     };
     let tokens = token::make(provider, request_id, &order).await?;
-    let (refresh_token, family) =
-        if grant.scope.has(OFFLINE_ACCESS) && client.may_use(GrantType::RefreshToken) {
-            let (token, family) = Family::with_refresh_token(provider, code.tag.clone(), grant.clone(), now);
-            (Some(token), family)
-        } else {
-            (None, Family::without_refresh_token(grant.clone(), now))
-        };
-    let spent = family.write(provider, &code.tag);
+    let is_offline = grant.scope.has(OFFLINE_ACCESS) && client.may_use(GrantType::RefreshToken);
+    let (refresh_token, rotation) = is_offline
+        .then(|| Rotation::begin(provider, code.tag.clone()))
+        .unzip();
+    let scope = grant.scope.clone();
+    let spent = Family::new(grant, now, tokens.opaque, rotation).write(provider, &code.tag);
     let granted = Granted {
         access_token: tokens.access_token,
         token_type: "Bearer",
         expires_in: tokens.expires_in,
         refresh_token,
         id_token: tokens.id_token,
-        scope: grant.scope,
+        scope,
     };
-    Ok((granted, spent, tokens.record.into_iter().collect()))
+    Ok((granted, spent))
 }

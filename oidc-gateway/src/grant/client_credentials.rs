@@ -1,5 +1,6 @@
 //! The client credentials grant (RFC 6749 §4.4): a client for itself. No person, no ID token, no refresh token.
 
+use super::family::Family;
 use super::{Grant, Granted};
 use crate::client::authentication::AuthenticatedClient;
 use crate::client::metadata::GrantType;
@@ -7,7 +8,7 @@ use crate::error::{Code, Failure, Refusal};
 use crate::params::Params;
 use crate::provider::Provider;
 use crate::scope::{OFFLINE_ACCESS, OPENID, Scope};
-use crate::store::table::Tag;
+use crate::store::table::TaggedToken;
 use crate::token::{self, IdToken, Order};
 
 /// Issues an access token to the client itself.
@@ -21,21 +22,23 @@ pub(crate) async fn redeem(
         client_id: client.id().to_owned(),
         sub: client.id().to_owned(),
         scope: granted(&client.scope, params.one("scope")?)?,
-        auth_time: 0,
-        acr: String::new(),
-        amr: Vec::new(),
+        signed_in: None,
     };
+    let now = provider.clock.now();
     let order = Order {
         client,
         grant: &grant,
-        tag: &Tag::random(&provider.random),
+        token: TaggedToken::random(&provider.random),
         scope: &grant.scope,
-        id_token: IdToken::NoPerson,
-        now: provider.clock.now(),
+        id_token: IdToken::None,
+        now,
     };
     let tokens = token::make(provider, request_id, &order).await?;
-    if let Some(record) = tokens.record {
-        provider.store.put(&[record]).await?;
+    let scope = grant.scope.clone();
+    if tokens.opaque.is_some() {
+        let family = Family::new(grant.clone(), now, tokens.opaque, None);
+        let write = family.write(provider, &order.token.tag);
+        provider.store.put(&[write]).await?;
     }
     provider.metrics.tokens_issued(GrantType::ClientCredentials);
     Ok(Granted {
@@ -44,7 +47,7 @@ pub(crate) async fn redeem(
         expires_in: tokens.expires_in,
         refresh_token: None,
         id_token: None,
-        scope: grant.scope,
+        scope,
     })
 }
 

@@ -1,11 +1,10 @@
 //! What a person, or a client for itself, was granted; one file for each way to turn it into tokens (RFC 6749 §1.3).
 //!
-//! Everything that comes from one authorization is a *family*: one stored value, which is the code at first and what
-//! keeps track of refresh tokens once the code is spent. Deleting it revokes the code, every refresh token and every
-//! access token of the family in one step.
+//! Everything that comes from one authorization is a *family*: see `family`.
 
 pub(crate) mod authorization_code;
 pub(crate) mod client_credentials;
+pub(crate) mod family;
 pub(crate) mod refresh_token;
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,15 @@ pub(crate) struct Grant {
     pub(crate) client_id: String,
     pub(crate) sub: String,
     pub(crate) scope: Scope,
-    /// When the End-User signed in: seconds since 1970-01-01T00:00:00Z.
+    /// Absent: a client's own, without a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signed_in: Option<SignedIn>,
+}
+
+/// How the End-User had signed in (OpenID Connect Core §2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignedIn {
+    /// Seconds since 1970-01-01T00:00:00Z.
     pub(crate) auth_time: i64,
     pub(crate) acr: String,
     pub(crate) amr: Vec<String>,

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Grant, Granted, in_good_standing, revoke};
+use super::family::Family;
+use super::{Granted, in_good_standing, revoke};
 use crate::client::authentication::AuthenticatedClient;
 use crate::client::metadata::GrantType;
 use crate::error::{Code, Failure, Refusal};
@@ -17,7 +18,7 @@ use crate::provider::Provider;
 use crate::scope::{OPENID, Scope};
 use crate::secret::Secret;
 use crate::store::table::{Tag, TaggedToken, hash_of};
-use crate::store::{Key, Swap, Write};
+use crate::store::{Key, Swap};
 use crate::token::{self, IdToken, Order};
 
 const INVALID: Refusal = Refusal::new(
@@ -28,25 +29,15 @@ const INVALID: Refusal = Refusal::new(
 /// How far an old token is followed to see whether it was once ours. One step costs a hash.
 const FURTHEST: u64 = 512;
 
-/// A family once its code is spent.
+/// The refresh token of a family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Family {
-    pub(crate) grant: Grant,
-    /// Seconds since 1970-01-01T00:00:00Z.
-    created: i64,
-    /// Absent: no refresh token was issued.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refresh: Option<Rotation>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Rotation {
+pub(super) struct Rotation {
     /// What successors are derived with, beside the token.
     random: String,
     /// Hash of the token that is good.
     current: String,
     /// Hash of the one before it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     previous: Option<String>,
     /// How many there were before the current one.
     count: u64,
@@ -56,7 +47,7 @@ struct Rotation {
 
 /// What a presented token is to its family.
 #[derive(Debug, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     Current,
     /// Replaced within the grace window.
     JustReplaced,
@@ -67,83 +58,12 @@ enum Standing {
 }
 
 impl Family {
-    /// A family and its first refresh token.
-    pub(crate) fn with_refresh_token(
-        provider: &Provider,
-        tag: Tag,
-        grant: Grant,
-        now: i64,
-    ) -> (String, Family) {
-        let token = TaggedToken::of(tag, &provider.random);
-        let family = Family {
-            grant,
-            created: now,
-            refresh: Some(Rotation {
-                random: provider.random.token256(),
-                current: digest(&token),
-                previous: None,
-                count: 0,
-                rotated: provider.clock.now_millis(),
-            }),
-        };
-        (token.as_string(), family)
-    }
-
-    /// A family that lives as long as its access tokens, so that they can be revoked together.
-    pub(crate) fn without_refresh_token(grant: Grant, now: i64) -> Family {
-        Family {
-            grant,
-            created: now,
-            refresh: None,
-        }
-    }
-
-    /// What is stored: until the refresh token has not been used for too long, or the absolute end.
-    pub(crate) fn write(&self, provider: &Provider, tag: &Tag) -> Write {
-        let times = &provider.config.tokens;
-        let lives = match &self.refresh {
-            None => times.access_token,
-            Some(_) => {
-                let age = u64::try_from(provider.clock.now() - self.created).unwrap_or(0);
-                let left = times
-                    .refresh_token_absolute
-                    .saturating_sub(Duration::from_secs(age));
-                times.refresh_token_idle.min(left).max(times.access_token)
-            }
-        };
-        Write {
-            key: Key::grant(tag),
-            value: token::stored(self),
-            lives,
-        }
-    }
-
-    /// Whether a presented token is this family's current refresh token, or was until just now.
-    pub(crate) fn holds(&self, presented: &TaggedToken, provider: &Provider) -> bool {
-        let now = provider.clock.now_millis();
-        matches!(
-            self.standing(presented, now, provider.config.tokens.refresh_grace),
-            Standing::Current | Standing::JustReplaced
-        ) && !self.has_expired(provider)
-    }
-
-    /// When the current refresh token ends unless it is used: seconds since 1970-01-01T00:00:00Z.
-    pub(crate) fn expires(&self, provider: &Provider) -> i64 {
-        let times = &provider.config.tokens;
-        let absolute = self.created + token::seconds(times.refresh_token_absolute);
-        match &self.refresh {
-            None => self.created + token::seconds(times.access_token),
-            Some(rotation) => {
-                absolute.min(rotation.rotated / 1000 + token::seconds(times.refresh_token_idle))
-            }
-        }
-    }
-
-    fn has_expired(&self, provider: &Provider) -> bool {
-        self.expires(provider) <= provider.clock.now()
-    }
-
-    fn standing(&self, presented: &TaggedToken, now_millis: i64, grace: Duration) -> Standing {
+    pub(super) fn standing(
+        &self,
+        presented: &TaggedToken,
+        now_millis: i64,
+        grace: Duration,
+    ) -> Standing {
         let Some(rotation) = &self.refresh else {
             return Standing::Stranger;
         };
@@ -172,7 +92,34 @@ impl Family {
 }
 
 impl Rotation {
+    /// A family's first refresh token.
+    pub(super) fn begin(provider: &Provider, tag: Tag) -> (String, Rotation) {
+        let token = TaggedToken::of(tag, &provider.random);
+        let rotation = Rotation {
+            random: provider.random.token256(),
+            current: digest(&token),
+            previous: None,
+            count: 0,
+            rotated: provider.clock.now_millis(),
+        };
+        (token.as_string(), rotation)
+    }
+
+    /// When the current token was made: seconds since 1970-01-01T00:00:00Z.
+    pub(super) fn rotated_at(&self) -> i64 {
+        self.rotated / 1000
+    }
+
+    /// The opaque access token that goes with the successor: one, for the same reason.
+    fn access_token(&self, presented: &TaggedToken) -> TaggedToken {
+        self.derived("access_token of a refresh", presented)
+    }
+
     fn successor(&self, presented: &TaggedToken) -> TaggedToken {
+        self.derived("refresh_token successor", presented)
+    }
+
+    fn derived(&self, label: &str, presented: &TaggedToken) -> TaggedToken {
         let parts = [
             presented.tag.as_str(),
             presented.secret.expose().as_str(),
@@ -180,7 +127,7 @@ impl Rotation {
         ];
         TaggedToken {
             tag: presented.tag.clone(),
-            secret: Secret::new(hash_of("refresh_token successor", &parts)),
+            secret: Secret::new(hash_of(label, &parts)),
         }
     }
 
@@ -213,7 +160,13 @@ pub(crate) async fn redeem(
     let asked = params.one("scope")?;
     let presented = TaggedToken::parse(presented).ok_or(INVALID)?;
     let key = [Key::grant(&presented.tag)];
-    let before = provider.store.get(&key).await?.pop().flatten().ok_or(INVALID)?;
+    let before = provider
+        .store
+        .get(&key)
+        .await?
+        .pop()
+        .flatten()
+        .ok_or(INVALID)?;
     let family: Family = token::read(&before).ok_or(INVALID)?;
     let (now, now_millis) = (provider.clock.now(), provider.clock.now_millis());
     // §6: bound to the client that it was issued to. A stranger changes nothing.
@@ -226,7 +179,11 @@ pub(crate) async fn redeem(
         Standing::Stranger => return Err(INVALID.into()),
         Standing::Replaced => {
             revoke(provider, &presented.tag).await?;
-            tracing::warn!(client_id = client.id(), request_id, "a refresh token was used again: its tokens are revoked");
+            tracing::warn!(
+                client_id = client.id(),
+                request_id,
+                "a refresh token was used again: its tokens are revoked"
+            );
             return Err(INVALID.into());
         }
         Standing::Current | Standing::JustReplaced => {}
@@ -234,13 +191,13 @@ pub(crate) async fn redeem(
     if family.has_expired(provider) || !in_good_standing(provider, client.id(), &family.grant.sub) {
         return Err(INVALID.into());
     }
-    let scope = narrowed(&family.grant.scope, asked)?;
+    let mut scope = narrowed(&family.grant.scope, asked)?;
     let rotation = family.refresh.as_ref().ok_or(INVALID)?;
     let successor = rotation.successor(&presented);
     let order = Order {
         client,
         grant: &family.grant,
-        tag: &presented.tag,
+        token: rotation.access_token(&presented),
         scope: &scope,
         id_token: match scope.has(OPENID) {
             true => IdToken::Renewed,
@@ -249,27 +206,25 @@ pub(crate) async fn redeem(
         now,
     };
     let tokens = token::make(provider, request_id, &order).await?;
-    let others: Vec<Write> = tokens.record.into_iter().collect();
     let swapped = match standing {
         Standing::Current => {
-            let after = Family {
-                refresh: Some(rotation.rotated(&successor, now_millis)),
-                ..family.clone()
-            }
-            .write(provider, &presented.tag);
-            provider.store.swap(&before, &after, &others).await?
+            let rotation = rotation.rotated(&successor, now_millis);
+            let after = family.refreshed(rotation, tokens.opaque.clone(), now);
+            let after = after.write(provider, &presented.tag);
+            provider.store.swap(&before, &after).await?
         }
         _ => Swap::Changed(Some(before)),
     };
     if let Swap::Changed(current) = swapped {
-        // Somebody presented the same token at the same time: the successor is the same.
+        // Somebody presented the same token at the same time: the successor, and an opaque access token, are the same.
         let family: Family = current.as_ref().and_then(token::read).ok_or(INVALID)?;
         let still = family.standing(&presented, provider.clock.now_millis(), grace);
         if still != Standing::JustReplaced {
             return Err(INVALID.into());
         }
-        if !others.is_empty() {
-            provider.store.put(&others).await?;
+        if tokens.opaque.is_some() {
+            let access = family.access_token(&order.token, now).ok_or(INVALID)?;
+            scope = access.scope(&family).clone();
         }
     }
     provider.metrics.tokens_issued(GrantType::RefreshToken);
@@ -292,13 +247,17 @@ fn narrowed(granted: &Scope, asked: Option<&str>) -> Result<Scope, Refusal> {
     if asked.is_within(granted) {
         Ok(asked)
     } else {
-        Err(Refusal::new(Code::InvalidScope, "scope goes beyond what was granted"))
+        Err(Refusal::new(
+            Code::InvalidScope,
+            "scope goes beyond what was granted",
+        ))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grant::Grant;
     use crate::random::Random;
 
     const GRACE: Duration = Duration::from_secs(10);
@@ -306,32 +265,27 @@ mod tests {
     fn family() -> (TaggedToken, Family) {
         let random = Random::new().expect("the system has random numbers");
         let token = TaggedToken::random(&random);
-        let family = Family {
-            grant: Grant {
-                client_id: "c".to_owned(),
-                sub: "s".to_owned(),
-                scope: Scope::default(),
-                auth_time: 0,
-                acr: String::new(),
-                amr: Vec::new(),
-            },
-            created: 0,
-            refresh: Some(Rotation {
-                random: random.token256(),
-                current: digest(&token),
-                previous: None,
-                count: 0,
-                rotated: 0,
-            }),
+        let grant = Grant {
+            client_id: "c".to_owned(),
+            sub: "s".to_owned(),
+            scope: Scope::default(),
+            signed_in: None,
         };
-        (token, family)
+        let rotation = Rotation {
+            random: random.token256(),
+            current: digest(&token),
+            previous: None,
+            count: 0,
+            rotated: 0,
+        };
+        (token, Family::new(grant, 0, None, Some(rotation)))
     }
 
     fn rotate(family: &Family, token: &TaggedToken, at: i64) -> (TaggedToken, Family) {
         let rotation = family.refresh.as_ref().expect("it has one");
         let successor = rotation.successor(token);
-        let refresh = Some(rotation.rotated(&successor, at));
-        (successor, Family { refresh, ..family.clone() })
+        let rotation = rotation.rotated(&successor, at);
+        (successor, family.refreshed(rotation, None, 0))
     }
 
     #[test]
@@ -343,13 +297,55 @@ mod tests {
         let mut forged = second.clone();
         forged.secret = Secret::new("A".repeat(43));
         let rows = [
-            ("the current one", &family, &second, 1_000, Standing::Current),
-            ("the one before, at once", &family, &first, 1_000, Standing::JustReplaced),
-            ("the one before, at the end of the window", &family, &first, 11_000, Standing::JustReplaced),
-            ("the one before, after the window", &family, &first, 11_001, Standing::Replaced),
-            ("two before, at once", &later, &first, 2_000, Standing::Replaced),
-            ("the current one, later", &later, &third, 999_000, Standing::Current),
-            ("a made-up secret", &later, &forged, 2_000, Standing::Stranger),
+            (
+                "the current one",
+                &family,
+                &second,
+                1_000,
+                Standing::Current,
+            ),
+            (
+                "the one before, at once",
+                &family,
+                &first,
+                1_000,
+                Standing::JustReplaced,
+            ),
+            (
+                "the one before, at the end of the window",
+                &family,
+                &first,
+                11_000,
+                Standing::JustReplaced,
+            ),
+            (
+                "the one before, after the window",
+                &family,
+                &first,
+                11_001,
+                Standing::Replaced,
+            ),
+            (
+                "two before, at once",
+                &later,
+                &first,
+                2_000,
+                Standing::Replaced,
+            ),
+            (
+                "the current one, later",
+                &later,
+                &third,
+                999_000,
+                Standing::Current,
+            ),
+            (
+                "a made-up secret",
+                &later,
+                &forged,
+                2_000,
+                Standing::Stranger,
+            ),
         ];
         for (row, family, token, now, wanted) in rows {
             assert_eq!(family.standing(token, now, GRACE), wanted, "{row}");

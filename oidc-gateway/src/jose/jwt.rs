@@ -28,7 +28,10 @@ fn unverified_claims(compact: &str) -> Option<Map<String, Value>> {
 }
 
 /// A NumericDate (RFC 7519 §2) among verified claims: an integer, not a string, not out of range.
-pub(crate) fn numeric_date(claims: &Map<String, Value>, name: &str) -> Result<Option<i64>, Malformed> {
+pub(crate) fn numeric_date(
+    claims: &Map<String, Value>,
+    name: &str,
+) -> Result<Option<i64>, Malformed> {
     match claims.get(name) {
         None => Ok(None),
         Some(value) => match value.as_i64() {

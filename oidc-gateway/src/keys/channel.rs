@@ -36,9 +36,13 @@ fn two_seconds() -> Duration {
 impl Settings {
     /// Makes paths relative to the folder of the configuration file absolute.
     pub fn resolve_paths(&mut self, base: &Path) {
-        for path in [&mut self.ca_file, &mut self.certificate_file, &mut self.key_file]
-            .into_iter()
-            .flatten()
+        for path in [
+            &mut self.ca_file,
+            &mut self.certificate_file,
+            &mut self.key_file,
+        ]
+        .into_iter()
+        .flatten()
         {
             *path = base.join(&*path);
         }
@@ -67,7 +71,11 @@ pub(super) fn open(settings: &Settings) -> Result<Channel, Unusable> {
             let path = PathBuf::from(path);
             endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
                 let path = path.clone();
-                async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
+                async move {
+                    tokio::net::UnixStream::connect(path)
+                        .await
+                        .map(TokioIo::new)
+                }
             }))
         }
     })
@@ -75,7 +83,11 @@ pub(super) fn open(settings: &Settings) -> Result<Channel, Unusable> {
 
 fn endpoint(settings: &Settings) -> Result<Endpoint, Unusable> {
     let unix = settings.endpoint.starts_with("unix:");
-    let uri = if unix { "http://key-service" } else { settings.endpoint.as_str() };
+    let uri = if unix {
+        "http://key-service"
+    } else {
+        settings.endpoint.as_str()
+    };
     let unusable = |why: &str| Unusable(format!("endpoint: `{}` {why}", settings.endpoint));
     let endpoint = Endpoint::from_shared(uri.to_owned())
         .map_err(|_| unusable("is not understood: https://host:port or unix:/path"))?
@@ -89,13 +101,16 @@ fn endpoint(settings: &Settings) -> Result<Endpoint, Unusable> {
         return Ok(endpoint);
     }
     if !uri.starts_with("https://") {
-        return Err(unusable("must be https: the key-service wants to know who calls"));
+        return Err(unusable(
+            "must be https: the key-service wants to know who calls",
+        ));
     }
     let read = |name: &str, path: &Option<PathBuf>| -> Result<Vec<u8>, Unusable> {
         let path = path
             .as_ref()
             .ok_or_else(|| Unusable(format!("{name} is missing")))?;
-        std::fs::read(path).map_err(|error| Unusable(format!("{name}: {}: {error}", path.display())))
+        std::fs::read(path)
+            .map_err(|error| Unusable(format!("{name}: {}: {error}", path.display())))
     };
     let mut tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(read("ca_file", &settings.ca_file)?))
@@ -141,9 +156,13 @@ pub(super) fn reload_on_change(settings: Settings, channel: &Arc<ArcSwap<Channel
 }
 
 fn changed_at(settings: &Settings) -> [Option<SystemTime>; 3] {
-    [&settings.ca_file, &settings.certificate_file, &settings.key_file].map(|path| {
+    [
+        &settings.ca_file,
+        &settings.certificate_file,
+        &settings.key_file,
+    ]
+    .map(|path| {
         let metadata = std::fs::metadata(path.as_ref()?).ok()?;
         metadata.modified().ok()
     })
 }
-

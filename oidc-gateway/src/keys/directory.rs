@@ -68,7 +68,10 @@ pub(super) async fn watch(channel: Weak<ArcSwap<Channel>>, directory: Arc<Direct
     const LONGEST: Duration = Duration::from_secs(3);
     let mut pause = SHORTEST;
     loop {
-        let Some(current) = channel.upgrade().map(|channel| Channel::clone(&channel.load())) else {
+        let Some(current) = channel
+            .upgrade()
+            .map(|channel| Channel::clone(&channel.load()))
+        else {
             return;
         };
         match follow(current, &directory).await {

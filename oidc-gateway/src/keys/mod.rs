@@ -128,7 +128,10 @@ impl Keys {
         let wanted = items.len();
         let items = items.into_iter().map(|item| v1::SignItem {
             profile: item.profile.into(),
-            key: Some(sign_item::Key::Ring(format!("{}/{}", item.purpose, item.algorithm))),
+            key: Some(sign_item::Key::Ring(format!(
+                "{}/{}",
+                item.purpose, item.algorithm
+            ))),
             claims: item.claims,
             hash_of: item
                 .hash_of
@@ -147,8 +150,12 @@ impl Keys {
         let begun = Instant::now();
         let mut client = KeyServiceClient::new(Channel::clone(&self.channel.load()));
         let answer = client.sign(self.request(id, message)).await;
-        self.metrics.key_service_call("sign", begun.elapsed(), answer.is_ok());
-        let signed = answer.map_err(refused)?.into_inner().items;
+        self.metrics
+            .key_service_call("sign", begun.elapsed(), answer.is_ok());
+        let signed = answer
+            .map_err(|status| refused(&status))?
+            .into_inner()
+            .items;
         if signed.len() != wanted {
             return Err(Error::Refused("another number of items".to_owned()));
         }
@@ -186,7 +193,7 @@ impl Keys {
         if invalid {
             return Ok(None);
         }
-        let verified = answer.map_err(refused)?.into_inner();
+        let verified = answer.map_err(|status| refused(&status))?.into_inner();
         match serde_json::from_slice(&verified.claims) {
             Ok(claims) => Ok(Some(Verified { claims })),
             Err(_) => Err(Error::Refused("claims that are no JSON object".to_owned())),
@@ -194,10 +201,12 @@ impl Keys {
     }
 }
 
-fn refused(status: Status) -> Error {
+fn refused(status: &Status) -> Error {
     let words = format!("{:?} {}", status.code(), status.message());
     match status.code() {
-        Code::FailedPrecondition | Code::PermissionDenied | Code::Unimplemented
+        Code::FailedPrecondition
+        | Code::PermissionDenied
+        | Code::Unimplemented
         | Code::InvalidArgument => Error::Refused(words),
         _ => Error::Unavailable(words),
     }

@@ -60,18 +60,24 @@ impl LogoutRequest {
         hint: Option<Hint>,
     ) -> Result<LogoutRequest, Refused> {
         let client_id = params.one("client_id")?;
-        if let (Some(client_id), Some(hint)) = (client_id, &hint) {
-            if client_id != hint.client_id {
-                return Err(Refused("The id_token_hint was issued to another application."));
-            }
+        if let (Some(client_id), Some(hint)) = (client_id, &hint)
+            && client_id != hint.client_id
+        {
+            return Err(Refused(
+                "The id_token_hint was issued to another application.",
+            ));
         }
         let client_id = client_id.or(hint.as_ref().map(|hint| hint.client_id.as_str()));
         let redirect = match params.one("post_logout_redirect_uri")? {
             None => None,
             Some(uri) => {
                 let client = client_id.and_then(|client_id| provider.clients.find(client_id));
-                let is_registered = client
-                    .is_some_and(|client| client.post_logout_redirect_uris.iter().any(|each| each == uri));
+                let is_registered = client.is_some_and(|client| {
+                    client
+                        .post_logout_redirect_uris
+                        .iter()
+                        .any(|each| each == uri)
+                });
                 if !is_registered {
                     return Err(Refused(
                         "The post_logout_redirect_uri is not one that the application has registered.",

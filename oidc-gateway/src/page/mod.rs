@@ -195,12 +195,32 @@ mod tests {
                     "id=\"login-cancel\"",
                 ],
             ),
-            ("consent", consent.render(), &["id=\"consent-allow\"", "id=\"consent-deny\"", "email"]),
-            ("error", error.render(), &["<h1>Authorization error</h1>", "why"]),
-            ("form_post", form_post.render(), &["assets/form_post.js", "type=\"submit\""]),
+            (
+                "consent",
+                consent.render(),
+                &["id=\"consent-allow\"", "id=\"consent-deny\"", "email"],
+            ),
+            (
+                "error",
+                error.render(),
+                &["<h1>Authorization error</h1>", "why"],
+            ),
+            (
+                "form_post",
+                form_post.render(),
+                &["assets/form_post.js", "type=\"submit\""],
+            ),
             ("logout", logout.render(), &["id=\"logout-confirm\""]),
-            ("logged_out", LoggedOut.render(), &["<h1>You are logged out</h1>"]),
-            ("logout_error", logout_error.render(), &["<h1>Logout error</h1>", "why"]),
+            (
+                "logged_out",
+                LoggedOut.render(),
+                &["<h1>You are logged out</h1>"],
+            ),
+            (
+                "logout_error",
+                logout_error.render(),
+                &["<h1>Logout error</h1>", "why"],
+            ),
         ]
     }
 
@@ -211,7 +231,10 @@ mod tests {
                 assert!(html.contains(mark), "{name} lacks {mark}:\n{html}");
             }
             assert!(html.contains("<html lang=\"en\">"), "{name}");
-            assert!(html.matches("<form").count() <= 1, "{name}: no other form precedes the one");
+            assert!(
+                html.matches("<form").count() <= 1,
+                "{name}: no other form precedes the one"
+            );
         }
     }
 
@@ -226,7 +249,10 @@ mod tests {
             };
             let first = html.find("type=\"submit\"").unwrap_or_default();
             let button = html[..first].rfind("<button").unwrap_or_default();
-            assert!(html[button..].starts_with(&format!("<button id=\"{affirmative}\"")), "{name}");
+            assert!(
+                html[button..].starts_with(&format!("<button id=\"{affirmative}\"")),
+                "{name}"
+            );
         }
     }
 
@@ -234,8 +260,14 @@ mod tests {
     fn everything_is_escaped() {
         for (name, html, _) in pages() {
             assert!(!html.contains("<svg onload"), "{name}:\n{html}");
-            assert!(!html.contains("style=") && !html.contains("<style"), "{name}: no inline style");
-            assert!(!html.contains(" on") || !html.contains(" onload=\""), "{name}");
+            assert!(
+                !html.contains("style=") && !html.contains("<style"),
+                "{name}: no inline style"
+            );
+            assert!(
+                !html.contains(" on") || !html.contains(" onload=\""),
+                "{name}"
+            );
             assert!(!html.contains("<script>"), "{name}: no inline script");
         }
     }

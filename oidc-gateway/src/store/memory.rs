@@ -198,12 +198,7 @@ impl Store for Memory {
         })
     }
 
-    fn commit<'a>(
-        &'a self,
-        owner: &'a Owner,
-        spent: &'a Write,
-        others: &'a [Write],
-    ) -> Answer<'a, bool> {
+    fn commit<'a>(&'a self, owner: &'a Owner, spent: &'a Write) -> Answer<'a, bool> {
         now(|now| {
             let mut values = self.lock();
             let binding = match values.live(&spent.key, now).map(|entry| &entry.state) {
@@ -214,9 +209,8 @@ impl Store for Memory {
                 }) if claimed_by == owner && *lease_ends > now => bound.binding.clone(),
                 _ => return Ok(false),
             };
-            values.room_for(1 + others.len(), now)?;
+            values.room_for(1, now)?;
             values.write(spent, now, |value| State::Spent(Bound { binding, value }));
-            values.write_plain(others, now);
             Ok(true)
         })
     }
@@ -241,12 +235,7 @@ impl Store for Memory {
         })
     }
 
-    fn swap<'a>(
-        &'a self,
-        before: &'a Bytes,
-        after: &'a Write,
-        others: &'a [Write],
-    ) -> Answer<'a, Swap> {
+    fn swap<'a>(&'a self, before: &'a Bytes, after: &'a Write) -> Answer<'a, Swap> {
         now(|now| {
             let mut values = self.lock();
             let binding = match values.live(&after.key, now).map(|entry| &entry.state) {
@@ -254,12 +243,11 @@ impl Store for Memory {
                 Some(State::Spent(bound)) if bound.value == before => Some(bound.binding.clone()),
                 other => return Ok(Swap::Changed(other.and_then(State::readable).cloned())),
             };
-            values.room_for(1 + others.len(), now)?;
+            values.room_for(1, now)?;
             values.write(after, now, |value| match binding {
                 None => State::Plain(value),
                 Some(binding) => State::Spent(Bound { binding, value }),
             });
-            values.write_plain(others, now);
             Ok(Swap::Done)
         })
     }

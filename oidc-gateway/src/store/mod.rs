@@ -70,7 +70,7 @@ pub enum Claim {
 /// What became of a swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Swap {
-    /// The new value and all the other writes are there.
+    /// The new value is there.
     Done,
     /// Somebody was faster; what is there now. Nothing was written.
     Changed(Option<Bytes>),
@@ -102,25 +102,15 @@ pub trait Store: Send + Sync {
         lease: Duration,
     ) -> Answer<'a, Claim>;
 
-    /// CLAIMED by `owner` and within the lease → SPENT, which holds `spent.value` for `spent.lives`; and the other
-    /// writes. `false`: it is no longer yours, and nothing was written.
-    fn commit<'a>(
-        &'a self,
-        owner: &'a Owner,
-        spent: &'a Write,
-        others: &'a [Write],
-    ) -> Answer<'a, bool>;
+    /// CLAIMED by `owner` and within the lease → SPENT, which holds `spent.value` for
+    /// `spent.lives`. `false`: it is no longer yours, and nothing was written.
+    fn commit<'a>(&'a self, owner: &'a Owner, spent: &'a Write) -> Answer<'a, bool>;
 
     /// CLAIMED by `owner` → ISSUED.
     fn release<'a>(&'a self, key: &'a Key, owner: &'a Owner) -> Answer<'a, ()>;
 
-    /// Replaces a SPENT value or a plain one if it still is `before`; and the other writes. The state stays.
-    fn swap<'a>(
-        &'a self,
-        before: &'a Bytes,
-        after: &'a Write,
-        others: &'a [Write],
-    ) -> Answer<'a, Swap>;
+    /// Replaces a SPENT value or a plain one if it still is `before`. The state stays.
+    fn swap<'a>(&'a self, before: &'a Bytes, after: &'a Write) -> Answer<'a, Swap>;
 
     /// Deletes; says how many were there.
     fn delete<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, u64>;

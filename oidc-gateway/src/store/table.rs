@@ -117,14 +117,6 @@ impl Key {
         Key(format!("g:{{{tag}}}"))
     }
 
-    /// An opaque access token of a family.
-    pub fn access_token(tag: &Tag, secret: &str) -> Key {
-        Key(format!(
-            "a:{{{tag}}}:{}",
-            hash_of("access_token", &[&tag.0, secret])
-        ))
-    }
-
     /// A browser's session, by its cookie's value.
     pub fn session(cookie: &str) -> Key {
         Key(format!("s:{}", hash_of("session", &[cookie])))
@@ -204,7 +196,6 @@ mod tests {
         let keys = [
             Key::grant(&tag),
             Key::revoked(&tag, "x"),
-            Key::access_token(&tag, "x"),
             Key::session("x"),
             Key::interaction("x"),
             Key::consent("x", "yz"),
@@ -220,7 +211,7 @@ mod tests {
             .map(|key| key.as_str().rsplit(':').next().unwrap())
             .collect();
         assert_eq!(hashes.len(), keys.len() - 1);
-        assert!(keys[2].as_str().contains(&format!("{{{tag}}}")));
+        assert!(keys[1].as_str().contains(&format!("{{{tag}}}")));
     }
 
     #[test]

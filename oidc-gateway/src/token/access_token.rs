@@ -1,15 +1,15 @@
 //! Access tokens: a random reference with a stored record, or a JWT (RFC 9068).
 
 use proto::v1::Profile;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{IdToken, Order, seconds, stored};
+use super::{Order, seconds, stored};
+use crate::client::Client;
 use crate::jose::alg::Algorithm;
 use crate::keys::Item;
 use crate::provider::Provider;
 use crate::scope::{OPENID, Scope};
-use crate::store::table::{Tag, TaggedToken};
-use crate::store::{Key, Write};
+use crate::store::table::Tag;
 
 /// The purpose of the rings that sign JWT access tokens.
 pub(crate) const PURPOSE: &str = "access-token";
@@ -17,7 +17,7 @@ pub(crate) const PURPOSE: &str = "access-token";
 const CLIENTS_OWN: &str = "c.";
 
 /// What is known of an access token, whichever form it has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) client_id: String,
     pub(crate) sub: String,
@@ -26,40 +26,19 @@ pub(crate) struct Record {
     /// Seconds since 1970-01-01T00:00:00Z.
     pub(crate) iat: i64,
     pub(crate) exp: i64,
-    /// Whether it lives and dies with a family; otherwise it is a client's own.
-    pub(crate) family: bool,
+    /// Whether it speaks for a person; otherwise it is a client's own.
+    pub(crate) is_persons: bool,
 }
 
 /// Whom an access token is for: us, where it opens userinfo, and what the client is registered for.
-fn audience(provider: &Provider, order: &Order<'_>) -> Vec<String> {
-    let configured = &order.client.audience;
+pub(super) fn audience(provider: &Provider, client: &Client, scope: &Scope) -> Vec<String> {
+    let configured = &client.audience;
     let mut audience = Vec::with_capacity(configured.len() + 1);
-    if configured.is_empty() || order.scope.has(OPENID) {
+    if configured.is_empty() || scope.has(OPENID) {
         audience.push(provider.issuer.to_string());
     }
     audience.extend(configured.iter().cloned());
     audience
-}
-
-/// A random reference and its record.
-pub(super) fn opaque(provider: &Provider, order: &Order<'_>) -> (String, Write) {
-    let token = TaggedToken::of(order.tag.clone(), &provider.random);
-    let lives = provider.config.tokens.access_token;
-    let record = Record {
-        client_id: order.grant.client_id.clone(),
-        sub: order.grant.sub.clone(),
-        scope: order.scope.clone(),
-        aud: audience(provider, order),
-        iat: order.now,
-        exp: order.now + seconds(lives),
-        family: order.id_token != IdToken::NoPerson,
-    };
-    let write = Write {
-        key: Key::access_token(&token.tag, token.secret.expose()),
-        value: stored(&record),
-        lives,
-    };
-    (token.as_string(), write)
 }
 
 /// RFC 9068 §2.2.
@@ -93,8 +72,8 @@ enum OneOrMany {
 /// A JWT to be signed.
 pub(super) fn jwt(provider: &Provider, order: &Order<'_>, algorithm: Algorithm) -> Item {
     let grant = order.grant;
-    let is_persons = order.id_token != IdToken::NoPerson;
-    let mut audience = audience(provider, order);
+    let signed_in = grant.signed_in.as_ref();
+    let mut audience = audience(provider, order.client, order.scope);
     let claims = Claims {
         iss: &provider.issuer,
         sub: &grant.sub,
@@ -104,15 +83,15 @@ pub(super) fn jwt(provider: &Provider, order: &Order<'_>, algorithm: Algorithm) 
         },
         exp: order.now + seconds(provider.config.tokens.access_token),
         iat: order.now,
-        jti: match is_persons {
-            true => format!("{}.{}", order.tag, provider.random.token128()),
-            false => format!("{CLIENTS_OWN}{}", order.tag),
+        jti: match signed_in {
+            Some(_) => format!("{}.{}", order.token.tag, provider.random.token128()),
+            None => format!("{CLIENTS_OWN}{}", order.token.tag),
         },
         client_id: &grant.client_id,
         scope: order.scope,
-        auth_time: is_persons.then_some(grant.auth_time),
-        acr: &grant.acr,
-        amr: &grant.amr,
+        auth_time: signed_in.map(|signed_in| signed_in.auth_time),
+        acr: signed_in.map_or("", |signed_in| signed_in.acr.as_str()),
+        amr: signed_in.map_or(&[], |signed_in| signed_in.amr.as_slice()),
     };
     Item {
         profile: Profile::AccessToken,

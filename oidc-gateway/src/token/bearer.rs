@@ -6,18 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::access_token::{PURPOSE, Record, tag_of};
+use super::access_token::{PURPOSE, Record, audience, tag_of};
 use super::{read, seconds};
 use crate::error::Failure;
-use crate::grant::in_good_standing;
-use crate::grant::refresh_token::Family;
+use crate::grant::family::{Family, Opaque};
+use crate::grant::{in_good_standing, revoke};
 use crate::jose::alg::Algorithm;
 use crate::jose::jwt::numeric_date;
 use crate::keys::{Expected, VerificationKey};
 use crate::provider::Provider;
 use crate::scope::Scope;
 use crate::store::table::{Tag, TaggedToken};
-use crate::store::{Key, Write};
+use crate::store::{Key, Swap, Write};
 
 /// A token that is good now.
 #[derive(Debug)]
@@ -37,8 +37,12 @@ pub(crate) struct Access {
 
 #[derive(Debug)]
 enum Ending {
-    /// Its record is deleted.
-    Delete(Key),
+    /// Its family forgets it.
+    Forget {
+        tag: Tag,
+        token: Opaque,
+        before: Bytes,
+    },
     /// A note is left until it would have ended.
     Note(Key),
 }
@@ -71,9 +75,12 @@ pub(crate) async fn find(
     Ok(found.filter(|found| {
         let (client_id, sub, is_persons) = match found {
             Found::AccessToken(access) => {
-                (&access.record.client_id, &access.record.sub, access.record.family)
+                let record = &access.record;
+                (&record.client_id, &record.sub, record.is_persons)
             }
-            Found::RefreshToken { family, .. } => (&family.grant.client_id, &family.grant.sub, true),
+            Found::RefreshToken { family, .. } => {
+                (&family.grant.client_id, &family.grant.sub, true)
+            }
         };
         match is_persons {
             true => in_good_standing(provider, client_id, sub),
@@ -82,35 +89,43 @@ pub(crate) async fn find(
     }))
 }
 
-/// Both kinds of reference are looked for in one round trip.
+/// Both kinds of reference are in their family.
 async fn reference(provider: &Provider, token: &TaggedToken) -> Result<Option<Found>, Failure> {
-    let keys = [
-        Key::access_token(&token.tag, token.secret.expose()),
-        Key::grant(&token.tag),
-    ];
-    let values = provider.store.get(&keys).await?;
-    let [key, _] = keys;
-    let [record, family] = values.as_slice() else {
+    let key = [Key::grant(&token.tag)];
+    let Some(before) = provider.store.get(&key).await?.pop().flatten() else {
         return Ok(None);
     };
-    if let Some(record) = record {
-        let Some(record) = read::<Record>(record) else {
-            return Ok(None);
-        };
-        let is_good = record.exp > provider.clock.now() && (!record.family || family.is_some());
-        return Ok(is_good.then_some(Found::AccessToken(Access {
-            record,
-            jti: None,
-            ending: Ending::Delete(key),
-        })));
-    }
-    let Some(family) = family.as_ref().and_then(read::<Family>) else {
+    let Some(family) = read::<Family>(&before) else {
         return Ok(None);
     };
-    Ok(family.holds(token, provider).then(|| Found::RefreshToken {
-        tag: token.tag.clone(),
-        family,
-    }))
+    let Some(access) = family.access_token(token, provider.clock.now()) else {
+        return Ok(family.holds(token, provider).then(|| Found::RefreshToken {
+            tag: token.tag.clone(),
+            family,
+        }));
+    };
+    let grant = &family.grant;
+    let Some(client) = provider.clients.find(&grant.client_id) else {
+        return Ok(None);
+    };
+    let scope = access.scope(&family);
+    Ok(Some(Found::AccessToken(Access {
+        record: Record {
+            client_id: grant.client_id.clone(),
+            sub: grant.sub.clone(),
+            scope: scope.clone(),
+            aud: audience(provider, client, scope),
+            iat: access.iat,
+            exp: access.exp,
+            is_persons: grant.signed_in.is_some(),
+        },
+        jti: None,
+        ending: Ending::Forget {
+            tag: token.tag.clone(),
+            token: access.clone(),
+            before,
+        },
+    })))
 }
 
 async fn jwt(provider: &Provider, request_id: &str, token: &str) -> Result<Option<Found>, Failure> {
@@ -127,7 +142,8 @@ async fn jwt(provider: &Provider, request_id: &str, token: &str) -> Result<Optio
     else {
         return Ok(None);
     };
-    let Some((tag, is_family)) = tag_of(&jti).filter(|(_, is_family)| *is_family == record.family)
+    let Some((tag, is_family)) =
+        tag_of(&jti).filter(|(_, is_family)| *is_family == record.is_persons)
     else {
         return Ok(None);
     };
@@ -137,9 +153,8 @@ async fn jwt(provider: &Provider, request_id: &str, token: &str) -> Result<Optio
     let [family, revoked] = values.as_slice() else {
         return Ok(None);
     };
-    let is_good = revoked.is_none()
-        && (!is_family || family.is_some())
-        && record.exp > provider.clock.now();
+    let is_good =
+        revoked.is_none() && (!is_family || family.is_some()) && record.exp > provider.clock.now();
     Ok(is_good.then_some(Found::AccessToken(Access {
         record,
         jti: Some(jti),
@@ -167,7 +182,7 @@ fn of_claims(provider: &Provider, claims: &Map<String, Value>) -> Option<(Record
         aud,
         iat: numeric_date(claims, "iat").ok()??,
         exp: numeric_date(claims, "exp").ok()??,
-        family: claims.contains_key("auth_time"),
+        is_persons: claims.contains_key("auth_time"),
     };
     Some((record, text("jti")?))
 }
@@ -181,9 +196,7 @@ impl Access {
     /// Ends this token alone (RFC 7009 §2.1).
     pub(crate) async fn revoke(&self, provider: &Provider) -> Result<(), Failure> {
         match &self.ending {
-            Ending::Delete(key) => {
-                provider.store.delete(std::slice::from_ref(key)).await?;
-            }
+            Ending::Forget { tag, token, before } => forget(provider, tag, token, before).await,
             Ending::Note(key) => {
                 let left = (self.record.exp - provider.clock.now()).max(1);
                 let most = seconds(provider.config.tokens.access_token).max(1);
@@ -193,8 +206,39 @@ impl Access {
                     lives: Duration::from_secs(u64::try_from(left.min(most)).unwrap_or(1)),
                 };
                 provider.store.put(&[note]).await?;
+                Ok(())
             }
         }
-        Ok(())
     }
+}
+
+/// Takes an access token out of its family; again where somebody was faster.
+async fn forget(
+    provider: &Provider,
+    tag: &Tag,
+    token: &Opaque,
+    before: &Bytes,
+) -> Result<(), Failure> {
+    const TRIES: usize = 16;
+    let mut before = before.clone();
+    for _ in 0..TRIES {
+        let Some(family) = read::<Family>(&before) else {
+            return Ok(());
+        };
+        let after = family.without(token);
+        if after.is_empty() {
+            return revoke(provider, tag).await;
+        }
+        match provider
+            .store
+            .swap(&before, &after.write(provider, tag))
+            .await?
+        {
+            Swap::Done | Swap::Changed(None) => return Ok(()),
+            Swap::Changed(Some(current)) => before = current,
+        }
+    }
+    Err(Failure::Unavailable(
+        "a family changes all the time".to_owned(),
+    ))
 }

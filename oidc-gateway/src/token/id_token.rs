@@ -31,36 +31,37 @@ struct Claims<'a> {
 }
 
 /// What is to be signed. `opaque`: the access token beside it, unless that one is signed in the same call.
-pub(super) fn item(provider: &Provider, order: &Order<'_>, opaque: Option<&str>) -> Item {
+pub(super) fn item(provider: &Provider, order: &Order<'_>, opaque: Option<&str>) -> Option<Item> {
     let algorithm = order.client.id_token_algorithm;
     let (nonce, is_first) = match order.id_token {
         IdToken::First { nonce } => (nonce, true),
         _ => (None, false),
     };
     let grant = order.grant;
+    let signed_in = grant.signed_in.as_ref()?;
     let claims = Claims {
         iss: &provider.issuer,
         sub: &grant.sub,
         aud: &grant.client_id,
         exp: order.now + seconds(provider.config.tokens.id_token),
         iat: order.now,
-        auth_time: grant.auth_time,
+        auth_time: signed_in.auth_time,
         nonce,
-        acr: &grant.acr,
-        amr: &grant.amr,
+        acr: &signed_in.acr,
+        amr: &signed_in.amr,
         azp: &grant.client_id,
         at_hash: opaque
             .filter(|_| is_first)
             .map(|token| algorithm.left_half_hash(token)),
     };
-    Item {
+    Some(Item {
         profile: Profile::IdToken,
         purpose: PURPOSE,
         algorithm,
         claims: super::stored(&claims),
         // The access token is the item before this one.
         hash_of: (is_first && opaque.is_none()).then_some(("at_hash", 0)),
-    }
+    })
 }
 
 /// A hint longer than this is none of ours: octets.
@@ -92,7 +93,10 @@ impl Hint {
             algorithms: Algorithm::ALL,
         };
         let key = VerificationKey::Own(PURPOSE);
-        let verified = provider.keys.verify(request_id, hint, &expected, key).await?;
+        let verified = provider
+            .keys
+            .verify(request_id, hint, &expected, key)
+            .await?;
         let hint = verified.and_then(|verified| Hint::of(&verified.claims, &provider.issuer));
         Ok(hint.ok_or(REFUSED))
     }

@@ -13,18 +13,18 @@ use serde::de::DeserializeOwned;
 use crate::client::{AccessToken, Client};
 use crate::error::Failure;
 use crate::grant::Grant;
+use crate::grant::family::Opaque;
 use crate::provider::Provider;
 use crate::scope::Scope;
-use crate::store::Write;
-use crate::store::table::Tag;
+use crate::store::table::TaggedToken;
 
 /// What is to be made.
 #[derive(Debug)]
 pub(crate) struct Order<'a> {
     pub(crate) client: &'a Client,
     pub(crate) grant: &'a Grant,
-    /// The family's tag; of its own for a client's own token.
-    pub(crate) tag: &'a Tag,
+    /// The access token if it is opaque; its tag is the family's either way.
+    pub(crate) token: TaggedToken,
     /// Within the grant's.
     pub(crate) scope: &'a Scope,
     pub(crate) id_token: IdToken<'a>,
@@ -35,9 +35,7 @@ pub(crate) struct Order<'a> {
 /// Which ID token goes with the access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdToken<'a> {
-    /// There is no person, only a client.
-    NoPerson,
-    /// The request was not for OpenID Connect.
+    /// The request was not for OpenID Connect, or there is no person.
     None,
     /// With the nonce of the request (OpenID Connect Core §3.1.3.6).
     First { nonce: Option<&'a str> },
@@ -51,8 +49,8 @@ pub(crate) struct Tokens {
     pub(crate) access_token: String,
     /// Seconds.
     pub(crate) expires_in: u64,
-    /// To be stored, for an opaque access token.
-    pub(crate) record: Option<Write>,
+    /// To be kept in the family, for an opaque access token.
+    pub(crate) opaque: Option<Opaque>,
     pub(crate) id_token: Option<String>,
 }
 
@@ -65,30 +63,30 @@ pub(crate) async fn make(
     let expires_in = provider.config.tokens.access_token;
     let mut items = Vec::with_capacity(2);
     let opaque = match order.client.access_token {
-        AccessToken::Opaque => Some(access_token::opaque(provider, order)),
+        AccessToken::Opaque => Some(order.token.as_string()),
         AccessToken::Jwt(algorithm) => {
             items.push(access_token::jwt(provider, order, algorithm));
             None
         }
     };
-    if matches!(order.id_token, IdToken::First { .. } | IdToken::Renewed) {
-        let beside = opaque.as_ref().map(|(token, _)| token.as_str());
-        items.push(id_token::item(provider, order, beside));
+    if order.id_token != IdToken::None {
+        items.extend(id_token::item(provider, order, opaque.as_deref()));
     }
     let mut signed = match items.is_empty() {
         true => Vec::new(),
         false => provider.keys.sign(request_id, items).await?,
     }
     .into_iter();
-    let (access_token, record) = match opaque {
-        Some((token, record)) => (Some(token), Some(record)),
-        None => (signed.next(), None),
-    };
+    let kept = opaque.is_some().then(|| {
+        let times = (order.now, order.now + seconds(expires_in));
+        Opaque::of(&order.token, order.scope, order.grant, times)
+    });
     Ok(Tokens {
-        access_token: access_token
+        access_token: opaque
+            .or_else(|| signed.next())
             .ok_or_else(|| Failure::Unavailable("an access token is missing".to_owned()))?,
         expires_in: expires_in.as_secs(),
-        record,
+        opaque: kept,
         id_token: signed.next(),
     })
 }

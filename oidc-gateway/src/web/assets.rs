@@ -12,10 +12,16 @@ use super::{Request, Response, failure};
 const MAX_AGE: u64 = 3600;
 
 static STYLE: LazyLock<Document> = LazyLock::new(|| {
-    document(include_bytes!("../../assets/signet.css"), "text/css; charset=utf-8")
+    document(
+        include_bytes!("../../assets/signet.css"),
+        "text/css; charset=utf-8",
+    )
 });
 static FORM_POST: LazyLock<Document> = LazyLock::new(|| {
-    document(include_bytes!("../../assets/form_post.js"), "text/javascript; charset=utf-8")
+    document(
+        include_bytes!("../../assets/form_post.js"),
+        "text/javascript; charset=utf-8",
+    )
 });
 static ICON: LazyLock<Document> =
     LazyLock::new(|| document(include_bytes!("../../assets/signet.svg"), "image/svg+xml"));
@@ -27,7 +33,10 @@ fn document(body: &'static [u8], content_type: &'static str) -> Document {
 
 /// The file, or 404.
 pub(super) fn answer(request: &Request) -> Response {
-    let name = request.path().split_once("/assets/").map_or("", |(_, name)| name);
+    let name = request
+        .path()
+        .split_once("/assets/")
+        .map_or("", |(_, name)| name);
     let document = match name {
         "signet.css" => &STYLE,
         "form_post.js" => &FORM_POST,

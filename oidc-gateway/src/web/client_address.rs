@@ -72,7 +72,11 @@ mod tests {
                 headers.append("x-forwarded-for", line.parse().unwrap());
             }
             let client = proxies.client(peer.parse().unwrap(), &headers);
-            assert_eq!(client, expected.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
+            assert_eq!(
+                client,
+                expected.parse::<IpAddr>().unwrap(),
+                "{peer} {lines:?}"
+            );
         }
     }
 }

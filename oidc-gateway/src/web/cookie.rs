@@ -48,7 +48,10 @@ impl Policy {
     /// Sets a cookie; without `lives` it ends with the browser's session. `value` is one that we made.
     pub(crate) fn set(self, cookie: Cookie, value: &str, lives: Option<Duration>) -> HeaderValue {
         debug_assert!(is_ours(value));
-        let mut line = format!("{}={value}; Path=/; HttpOnly; SameSite=Lax", self.name(cookie));
+        let mut line = format!(
+            "{}={value}; Path=/; HttpOnly; SameSite=Lax",
+            self.name(cookie)
+        );
         if self.secure {
             line.push_str("; Secure");
         }

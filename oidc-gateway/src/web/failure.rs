@@ -17,7 +17,14 @@ const SOON: HeaderValue = HeaderValue::from_static("1");
 pub(super) fn answer(failure: Failure, endpoint: Endpoint, request: &Request) -> Response {
     let page = |status, message| {
         let request_id = request.id().as_str().to_owned();
-        Response::page(page::Error { message, request_id }.render()).with_status(status)
+        Response::page(
+            page::Error {
+                message,
+                request_id,
+            }
+            .render(),
+        )
+        .with_status(status)
     };
     let is_page = endpoint.is_page();
     match failure {
@@ -70,8 +77,14 @@ pub(super) fn method_not_allowed(methods: Methods) -> Response {
 /// "Logout error": a request for logout that must not be followed (RP-Initiated Logout §4).
 pub(crate) fn logout_error(message: &'static str, request: &Request) -> Response {
     let request_id = request.id().as_str().to_owned();
-    Response::page(page::LogoutError { message, request_id }.render())
-        .with_status(StatusCode::BAD_REQUEST)
+    Response::page(
+        page::LogoutError {
+            message,
+            request_id,
+        }
+        .render(),
+    )
+    .with_status(StatusCode::BAD_REQUEST)
 }
 
 /// A probe says no.
@@ -147,10 +160,25 @@ mod tests {
         let rows = [
             (Endpoint::Token, json(Code::InvalidRequest), 400, None),
             (Endpoint::Token, json(Code::InvalidGrant), 400, None),
-            (Endpoint::Token, json(Code::InvalidClient), 401, Some("Basic realm=\"signet\", charset=\"UTF-8\"")),
-            (Endpoint::Authorization, json(Code::InvalidRequest), 400, None),
+            (
+                Endpoint::Token,
+                json(Code::InvalidClient),
+                401,
+                Some("Basic realm=\"signet\", charset=\"UTF-8\""),
+            ),
+            (
+                Endpoint::Authorization,
+                json(Code::InvalidRequest),
+                400,
+                None,
+            ),
             (Endpoint::Authorization, Failure::Page("why"), 400, None),
-            (Endpoint::Userinfo, Failure::Bearer(None), 401, Some("Bearer realm=\"signet\"")),
+            (
+                Endpoint::Userinfo,
+                Failure::Bearer(None),
+                401,
+                Some("Bearer realm=\"signet\""),
+            ),
             (
                 Endpoint::Userinfo,
                 bearer(Code::InvalidToken),
@@ -161,16 +189,30 @@ mod tests {
                 Endpoint::Userinfo,
                 bearer(Code::InsufficientScope),
                 403,
-                Some("Bearer realm=\"signet\", error=\"insufficient_scope\", error_description=\"why\""),
+                Some(
+                    "Bearer realm=\"signet\", error=\"insufficient_scope\", error_description=\"why\"",
+                ),
             ),
             (
                 Endpoint::Userinfo,
                 bearer(Code::InvalidRequest),
                 400,
-                Some("Bearer realm=\"signet\", error=\"invalid_request\", error_description=\"why\""),
+                Some(
+                    "Bearer realm=\"signet\", error=\"invalid_request\", error_description=\"why\"",
+                ),
             ),
-            (Endpoint::Token, Failure::Unavailable("secret reason".into()), 503, None),
-            (Endpoint::Login, Failure::Unavailable("secret reason".into()), 503, None),
+            (
+                Endpoint::Token,
+                Failure::Unavailable("secret reason".into()),
+                503,
+                None,
+            ),
+            (
+                Endpoint::Login,
+                Failure::Unavailable("secret reason".into()),
+                503,
+                None,
+            ),
             (Endpoint::Token, Failure::Http(413), 413, None),
             (Endpoint::Login, Failure::Http(408), 408, None),
         ];
@@ -182,14 +224,18 @@ mod tests {
             assert_eq!(response.status(), status, "{row}");
             assert_eq!(headers["cache-control"], "no-store", "{row}");
             assert_eq!(headers.contains_key(RETRY_AFTER), status == 503, "{row}");
-            let content_type = headers.get("content-type").map(|value| value.to_str().unwrap());
+            let content_type = headers
+                .get("content-type")
+                .map(|value| value.to_str().unwrap());
             let expected = match (endpoint.is_page(), challenge) {
                 (true, _) => Some("text/html; charset=utf-8"),
                 (false, Some("Bearer realm=\"signet\"")) => None,
                 (false, _) => Some("application/json"),
             };
             assert_eq!(content_type, expected, "{row}");
-            let given = headers.get(WWW_AUTHENTICATE).map(|value| value.to_str().unwrap());
+            let given = headers
+                .get(WWW_AUTHENTICATE)
+                .map(|value| value.to_str().unwrap());
             assert_eq!(given, challenge, "{row}");
         }
     }

@@ -40,12 +40,9 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Metrics) {
 
 fn answer(request: &http::Request<Incoming>, metrics: &Metrics) -> http::Response<Full<Bytes>> {
     let response = match request.uri().path() {
-        "/metrics" => {
-            Response::of_type(OPENMETRICS, metrics.text())
-        }
+        "/metrics" => Response::of_type(OPENMETRICS, metrics.text()),
         "/health/live" => crate::endpoint::health::live(),
         _ => failure::not_found(),
     };
     response.0
 }
-

@@ -99,7 +99,11 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut open = self.patience.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .patience
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         open.remove(&self.number);
     }
 }
@@ -134,7 +138,11 @@ mod tests {
         assert!(timeout(soon, idle.over()).await.is_ok());
         assert!(timeout(soon, busy.over()).await.is_err());
         drop(answering);
-        assert!(timeout(Duration::from_millis(50), busy.over()).await.is_err());
+        assert!(
+            timeout(Duration::from_millis(50), busy.over())
+                .await
+                .is_err()
+        );
         assert!(timeout(soon, busy.over()).await.is_ok());
         drop((idle, busy));
         assert!(patience.open.lock().is_ok_and(|open| open.is_empty()));

@@ -185,7 +185,12 @@ impl RequestIds {
     pub(super) fn next(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut text = Vec::with_capacity(32);
-        for octet in self.worker.to_be_bytes().iter().chain(&number.to_be_bytes()) {
+        for octet in self
+            .worker
+            .to_be_bytes()
+            .iter()
+            .chain(&number.to_be_bytes())
+        {
             text.push(HEX[usize::from(octet >> 4)]);
             text.push(HEX[usize::from(octet & 15)]);
         }
@@ -246,9 +251,18 @@ pub(super) mod tests {
         let form = "application/x-www-form-urlencoded";
         let rows: &[(&[(&str, &str)], bool)] = &[
             (&[("content-type", form)], true),
-            (&[("content-type", "Application/X-WWW-Form-Urlencoded; charset=utf-8")], true),
+            (
+                &[(
+                    "content-type",
+                    "Application/X-WWW-Form-Urlencoded; charset=utf-8",
+                )],
+                true,
+            ),
             (&[("content-type", "application/json")], false),
-            (&[("content-type", "application/x-www-form-urlencoded2")], false),
+            (
+                &[("content-type", "application/x-www-form-urlencoded2")],
+                false,
+            ),
             (&[], false),
         ];
         for (headers, passes) in rows {
@@ -272,7 +286,12 @@ pub(super) mod tests {
         let ids = RequestIds::starting_at(0x0123_4567_89ab_cdef, 0x10);
         assert_eq!(ids.next().as_str(), "0123456789abcdef0000000000000010");
         assert_eq!(ids.next().as_str(), "0123456789abcdef0000000000000011");
-        for (value, passes) in [("a-B_1.2", true), ("a b", false), ("", false), ("a\tb", false)] {
+        for (value, passes) in [
+            ("a-B_1.2", true),
+            ("a b", false),
+            ("", false),
+            ("a\tb", false),
+        ] {
             let request = request("GET", "/", &[("x-request-id", value)], "");
             let id = RequestId::accept(&request.parts.headers);
             assert_eq!(id.is_some(), passes, "{value:?}");

@@ -159,10 +159,9 @@ impl Response {
 }
 
 fn location_header(location: &str) -> HeaderValue {
-    if let Ok(value) = HeaderValue::from_str(location) {
-        if location.bytes().all(|octet| octet.is_ascii_graphic()) {
-            return value;
-        }
+    let is_plain = location.bytes().all(|octet| octet.is_ascii_graphic());
+    if let (true, Ok(value)) = (is_plain, HeaderValue::from_str(location)) {
+        return value;
     }
     let mut escaped = String::with_capacity(location.len() + 16);
     for octet in location.bytes() {

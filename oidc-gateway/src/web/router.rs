@@ -283,9 +283,17 @@ mod tests {
             (&below, "/a/b/jwks", Some(Endpoint::Jwks)),
             (&below, "/a/bjwks", None),
             (&below, "/jwks", None),
-            (&below, "/a/b/.well-known/openid-configuration", Some(Endpoint::Discovery)),
+            (
+                &below,
+                "/a/b/.well-known/openid-configuration",
+                Some(Endpoint::Discovery),
+            ),
             (&below, "/.well-known/openid-configuration", None),
-            (&below, "/.well-known/oauth-authorization-server/a/b", Some(Endpoint::Discovery)),
+            (
+                &below,
+                "/.well-known/oauth-authorization-server/a/b",
+                Some(Endpoint::Discovery),
+            ),
             (&below, "/.well-known/oauth-authorization-server", None),
             (&below, "/health/live", Some(Endpoint::Live)),
         ];

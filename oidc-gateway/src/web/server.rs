@@ -129,7 +129,10 @@ impl Server {
             .keep_alive_interval(limits.headers)
             .keep_alive_timeout(limits.handshake);
         let mut either = auto::Builder::new(TokioExecutor::new());
-        either.http1().header_read_timeout(None).max_buf_size(BUFFER);
+        either
+            .http1()
+            .header_read_timeout(None)
+            .max_buf_size(BUFFER);
         either
             .http2()
             .timer(TokioTimer::new())

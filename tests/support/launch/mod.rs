@@ -6,6 +6,7 @@
 mod asked;
 mod clients;
 mod held;
+mod prepare;
 mod process;
 mod profile;
 mod run_folder;

@@ -66,8 +66,8 @@ impl Process {
         let log = folder.join(format!("{name}.log"));
         let output =
             File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let launcher = env::current_exe().context("cannot find the launcher's own program")?;
-        let mut copy = Command::new(launcher);
+        // By this name it is found even when it was built anew meanwhile.
+        let mut copy = Command::new("/proc/self/exe");
         copy.arg(AS_CHILD)
             .arg(std::process::id().to_string())
             .arg(command.get_program())
@@ -99,7 +99,8 @@ impl Process {
     /// When it cannot be started.
     pub(super) fn start_again(&mut self) -> anyhow::Result<()> {
         self.wait_or_kill();
-        self.child = (self.command.spawn()).with_context(|| format!("cannot start {}", self.name))?;
+        self.child =
+            (self.command.spawn()).with_context(|| format!("cannot start {}", self.name))?;
         Ok(())
     }
 

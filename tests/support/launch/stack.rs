@@ -7,23 +7,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
-use super::clients::{self, Client, PASSWORD, User};
+use super::clients::{Client, PASSWORD, User};
+use super::prepare::{choose_backend, free_port, start_store, wait_for_redis, write_people};
 use super::process::Process;
 use super::profile::Values;
-use super::run_folder::{RunFolder, write_secret};
-use super::settings::{Backend, Settings, Store};
-use super::token::{LABEL, Token};
+use super::run_folder::RunFolder;
+use super::settings::Settings;
 use crate::http;
 
 /// How long one process may take until it answers. RSA keys are made at the first start.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a stack serves beside its settings.
 #[derive(Clone, Debug)]
@@ -197,7 +195,6 @@ impl Stack {
             "issuer": self.settings.issuer,
             "ca": self.ca(),
             "gateways": self.settings.gateway_urls(),
-            "folder": self.folder.path,
             "pids": {
                 "gateway": self.gateways.iter().map(Process::id).collect::<Vec<_>>(),
                 "key_service": self.key_service.id(),
@@ -249,137 +246,6 @@ impl Stack {
         drop(redis);
         folder.remove()
     }
-}
-
-/// Prepares Redis, when the stack has one of its own, and says which store the gateways use.
-async fn start_store(
-    settings: &Settings,
-    run: &Path,
-    values: &mut Values,
-) -> anyhow::Result<Option<(Process, u16)>> {
-    let url = match &settings.store {
-        Store::Memory => {
-            values.set("STORE", "[store]\nkind = \"memory\"");
-            return Ok(None);
-        }
-        Store::Elsewhere(url) => {
-            values.set("STORE", redis_table(url));
-            return Ok(None);
-        }
-        Store::Redis => free_port()?,
-    };
-    let port = url;
-    values.set("STORE", redis_table(&format!("redis://127.0.0.1:{port}")));
-    let mut command = Command::new("redis-server");
-    command
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no"])
-        .args(["--maxmemory-policy", "noeviction"])
-        .arg("--dir")
-        .arg(run);
-    let mut redis = Process::start("redis", &command, run)
-        .context("redis-server does not start (`make setup` installs it)")?;
-    wait_for_redis(&mut redis, port).await?;
-    Ok(Some((redis, port)))
-}
-
-async fn wait_for_redis(redis: &mut Process, port: u16) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    while !answers_ping(port).await {
-        redis.check()?;
-        ensure!(Instant::now() < until, "redis does not answer");
-        sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
-fn redis_table(url: &str) -> String {
-    format!("[store]\nkind = \"redis\"\nurl = {}", json!(url))
-}
-
-async fn answers_ping(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
-        return false;
-    };
-    let mut answer = [0; 7];
-    stream.write_all(b"PING\r\n").await.is_ok()
-        && stream.read_exact(&mut answer).await.is_ok()
-        && &answer == b"+PONG\r\n"
-}
-
-/// Prepares the place for keys and says which backend the key-service uses, and where that is.
-fn choose_backend(
-    backend: Backend,
-    run: &Path,
-    values: &mut Values,
-) -> anyhow::Result<(Option<Token>, String)> {
-    let secret = clients::random()?;
-    match backend {
-        Backend::Software => {
-            let passphrase = run.join("passphrase");
-            write_secret(&passphrase, &secret)?;
-            let keys = run.join("keys");
-            values.set(
-                "BACKEND",
-                format!(
-                    "[backend]\nkind = \"software\"\ndirectory = {}\npassphrase_file = {}",
-                    json!(keys),
-                    json!(passphrase)
-                ),
-            );
-            Ok((None, format!("sealed files in {}", keys.display())))
-        }
-        Backend::SoftHsm => {
-            let token = Token::make(run, &secret)?;
-            values.set(
-                "BACKEND",
-                format!(
-                    "[backend]\nkind = \"pkcs11\"\nmodule = {}\ntoken = \"{LABEL}\"\npin_file = {}",
-                    json!(token.module),
-                    json!(token.pin_file)
-                ),
-            );
-            let location = format!(
-                "the token “{LABEL}” of the PKCS#11 module {}",
-                token.module.display()
-            );
-            Ok((Some(token), location))
-        }
-    }
-}
-
-/// Writes `clients.json` and `users.json`.
-fn write_people(
-    settings: &Settings,
-    parts: &Parts,
-    run: &Path,
-    values: &mut Values,
-) -> anyhow::Result<()> {
-    let mut clients: Vec<Value> = parts
-        .clients
-        .iter()
-        .map(|client| client.metadata.clone())
-        .collect();
-    if let Some(path) = &settings.clients_file {
-        let text = fs::read_to_string(path)?;
-        let more: Vec<Value> = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a JSON array", path.display()))?;
-        clients.extend(more);
-    }
-    for (name, file, list) in [
-        ("CLIENTS", "clients.json", Value::Array(clients)),
-        ("USERS", "users.json", User::file(&parts.users)?),
-    ] {
-        let path = run.join(file);
-        write_secret(&path, &list.to_string())?;
-        values.set(name, path.display().to_string());
-    }
-    let extra_ca = settings.extra_ca.as_ref();
-    values.set(
-        "EXTRA_CA",
-        extra_ca.map_or_else(String::new, |path| path.display().to_string()),
-    );
-    Ok(())
 }
 
 fn start_gateway(
@@ -444,11 +310,4 @@ fn template(settings: &Settings, part: &str) -> PathBuf {
     settings
         .root
         .join(format!("deploy/config/{}.{part}.toml", settings.profile))
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
 }

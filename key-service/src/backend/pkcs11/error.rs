@@ -159,7 +159,11 @@ mod tests {
         ] {
             let error = ModuleError::Pkcs11(value, Function::Sign);
             assert_eq!(class(&error), expected, "{value:?}");
-            assert_eq!(is_not_the_ciphertext(&error), is_not_the_ciphertext_too, "{value:?}");
+            assert_eq!(
+                is_not_the_ciphertext(&error),
+                is_not_the_ciphertext_too,
+                "{value:?}"
+            );
         }
     }
 

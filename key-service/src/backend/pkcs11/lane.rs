@@ -134,7 +134,9 @@ impl Queue {
             let _ = answer.send(result);
         }))?;
         // A panic in the job drops its sender.
-        answered.await.unwrap_or_else(|_| Err(Error::Device("a panic in a lane".to_owned())))
+        answered
+            .await
+            .unwrap_or_else(|_| Err(Error::Device("a panic in a lane".to_owned())))
     }
 
     fn push(&self, job: Job) -> Result<(), Error> {
@@ -160,7 +162,10 @@ impl Queue {
             if jobs.is_closed {
                 return None;
             }
-            jobs = self.ready.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+            jobs = self
+                .ready
+                .wait(jobs)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -190,9 +195,15 @@ mod tests {
     async fn a_full_or_closed_queue_answers_at_once() {
         let queue = Queue::new(1);
         queue.push(Box::new(|_| ())).unwrap();
-        assert!(matches!(queue.ask(None, never).await, Err(Error::QueueFull)));
+        assert!(matches!(
+            queue.ask(None, never).await,
+            Err(Error::QueueFull)
+        ));
         queue.close();
-        assert!(matches!(queue.ask(None, never).await, Err(Error::Device(_))));
+        assert!(matches!(
+            queue.ask(None, never).await,
+            Err(Error::Device(_))
+        ));
         assert!(queue.next().is_some());
         assert!(queue.next().is_none());
     }

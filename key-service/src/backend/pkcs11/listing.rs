@@ -63,7 +63,9 @@ fn public_keys(session: &Session) -> Result<HashMap<Vec<u8>, Vec<ObjectHandle>>,
         Attribute::Token(true),
     ];
     for object in session.find_objects(&template)? {
-        if let [Attribute::Id(id)] = session.get_attributes(object, &[AttributeType::Id])?.as_slice()
+        if let [Attribute::Id(id)] = session
+            .get_attributes(object, &[AttributeType::Id])?
+            .as_slice()
         {
             publics.entry(id.clone()).or_default().push(object);
         }
@@ -108,7 +110,12 @@ fn is_proven(
     if proven.contains(&name) {
         return Ok(true);
     }
-    match trial::prove(session, object, key.label.ring.algorithm(), key.public.as_ref()) {
+    match trial::prove(
+        session,
+        object,
+        key.label.ring.algorithm(),
+        key.public.as_ref(),
+    ) {
         Ok(()) => {
             proven.insert(name);
             Ok(true)
@@ -146,5 +153,9 @@ fn tombstones(session: &Session, listing: &mut Listing) -> Result<(), Failure> {
 
 /// A label for the log: whoever can write objects chose it.
 fn printable(label: &[u8]) -> String {
-    label.iter().take(128).map(|octet| char::from(*octet).escape_default().to_string()).collect()
+    label
+        .iter()
+        .take(128)
+        .map(|octet| char::from(*octet).escape_default().to_string())
+        .collect()
 }

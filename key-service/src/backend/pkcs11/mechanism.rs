@@ -32,9 +32,10 @@ pub(super) fn needed(algorithm: RingAlgorithm) -> [MechanismType; 2] {
             SignatureAlgorithm::Es256 | SignatureAlgorithm::Es384 | SignatureAlgorithm::Es512 => {
                 [MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA]
             }
-            SignatureAlgorithm::EdDsa => {
-                [MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA]
-            }
+            SignatureAlgorithm::EdDsa => [
+                MechanismType::ECC_EDWARDS_KEY_PAIR_GEN,
+                MechanismType::EDDSA,
+            ],
         },
         RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs) => {
             [MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDH1_DERIVE]

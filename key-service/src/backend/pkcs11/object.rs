@@ -237,9 +237,10 @@ pub(super) fn read_public(
         (Material::Ec(curve), _, _, Some(point)) if params.as_deref() == material.ec_params() => {
             ec_point(curve, &point)
         }
-        (Material::Ed25519, _, _, Some(point)) => {
-            unwrapped(&point, 32).try_into().ok().map(|x| PublicKey::Ed25519 { x })
-        }
+        (Material::Ed25519, _, _, Some(point)) => unwrapped(&point, 32)
+            .try_into()
+            .ok()
+            .map(|x| PublicKey::Ed25519 { x }),
         _ => None,
     };
     Ok(public)
@@ -338,10 +339,16 @@ impl Description {
             && !has(Attribute::Unwrap(true))
             && !has(Attribute::Wrap(true));
         [
-            (has(Attribute::KeyType(Material::of(algorithm).key_type())), "of another key type"),
+            (
+                has(Attribute::KeyType(Material::of(algorithm).key_type())),
+                "of another key type",
+            ),
             (has(Attribute::Local(true)), "not made in the token"),
             (has(Attribute::Sensitive(true)), "not sensitive"),
-            (has(Attribute::AlwaysSensitive(true)), "not always sensitive"),
+            (
+                has(Attribute::AlwaysSensitive(true)),
+                "not always sensitive",
+            ),
             (has(Attribute::Extractable(false)), "extractable"),
             (has(Attribute::NeverExtractable(true)), "was extractable"),
             (is_single, "not of exactly the usage of its ring"),

@@ -61,6 +61,17 @@ impl Conversation {
             Err(Failure::Module(error)) if class(&error) != Class::Refused => {
                 self.again(&ask, &error)
             }
+            // Rare, because the keyring asks for keys that it has seen: has the token itself gone?
+            Err(Failure::Final(Error::NoSuchKey)) => {
+                match self.attempt(|open| self.token.canary(&open.session)) {
+                    Ok(()) => Err(Error::NoSuchKey),
+                    Err(failure) => {
+                        let error = Error::from(failure);
+                        self.token.trip(&error.to_string());
+                        Err(error)
+                    }
+                }
+            }
             other => other.map_err(Error::from),
         }
     }
@@ -127,10 +138,11 @@ impl Conversation {
         let public = key.public.as_deref().ok_or(Error::NoSuchKey)?;
         let count = self.signatures.get();
         self.signatures.set(count.wrapping_add(1));
+        let is_sampled = count.is_multiple_of(SAMPLE);
         let (length, is_checked) = match public {
             PublicKey::Rsa { n, .. } => (n.len(), true),
-            PublicKey::Ec { curve, .. } => (2 * curve.field_length(), count % SAMPLE == 0),
-            PublicKey::Ed25519 { .. } => (64, count % SAMPLE == 0),
+            PublicKey::Ec { curve, .. } => (2 * curve.field_length(), is_sampled),
+            PublicKey::Ed25519 { .. } => (64, is_sampled),
         };
         if signature.len() == length
             && (!is_checked || signature::verify(algorithm, public, input, signature).is_ok())
@@ -185,18 +197,29 @@ impl Open {
     }
 }
 
+/// Whether a canary can be had of it.
+fn signs(key: &StoredKey) -> bool {
+    key.defects.is_empty() && matches!(key.label.ring.algorithm(), RingAlgorithm::Signature(_))
+}
+
 impl Session for Conversation {
     fn list(&self) -> Result<Listing, Error> {
-        self.with(|open| listing::read(&open.session, &mut self.proven.borrow_mut()))
+        let listing =
+            self.with(|open| listing::read(&open.session, &mut self.proven.borrow_mut()))?;
+        if listing.keys.iter().any(signs) {
+            self.token.saw_key();
+        }
+        Ok(listing)
     }
 
     fn generate(&self, label: &Label) -> Result<StoredKey, Error> {
-        let mut id = [0; 16];
-        aws_lc_rs::rand::fill(&mut id)
-            .map_err(|_| Error::Device("no random octets".to_owned()))?;
         let algorithm = label.ring.algorithm();
         let text = label.to_string();
-        self.with(|open| {
+        let key = self.with(|open| {
+            // A new one for each attempt: two keys with one id could not be told apart.
+            let mut id = [0; 16];
+            aws_lc_rs::rand::fill(&mut id)
+                .map_err(|_| Error::Device("no random octets".to_owned()))?;
             let design = Design {
                 algorithm,
                 rsa_bits: self.token.settings.rsa_bits,
@@ -215,7 +238,11 @@ impl Session for Conversation {
                 public,
                 defects: description.defects(algorithm),
             })
-        })
+        })?;
+        if signs(&key) {
+            self.token.saw_key();
+        }
+        Ok(key)
     }
 
     fn bury(&self, tombstone: &Tombstone) -> Result<(), Error> {
@@ -290,7 +317,13 @@ impl Session for Conversation {
     ) -> Result<Vec<u8>, Error> {
         self.with(|open| {
             let key = open.key(key, RingAlgorithm::Seal)?;
-            Ok(mechanism::seal(&open.session, key.object, nonce, aad, plaintext)?)
+            Ok(mechanism::seal(
+                &open.session,
+                key.object,
+                nonce,
+                aad,
+                plaintext,
+            )?)
         })
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Token {
     is_down: AtomicBool,
     /// A refused PIN is never tried again: three tries lock a token.
     is_pin_refused: AtomicBool,
+    /// Whether a key of ours was ever seen in it.
+    has_keys: AtomicBool,
 }
 
 /// What a re-initialisation replaces.
@@ -62,10 +64,16 @@ impl Token {
             )));
         }
         let module = Pkcs11::new(path).map_err(|error| {
-            Error::Unusable(format!("cannot load the module {}: {error}", path.display()))
+            Error::Unusable(format!(
+                "cannot load the module {}: {error}",
+                path.display()
+            ))
         })?;
         initialize(&module).map_err(|error| {
-            Error::Unusable(format!("the module {} does not start: {error}", path.display()))
+            Error::Unusable(format!(
+                "the module {} does not start: {error}",
+                path.display()
+            ))
         })?;
         let (slot, _) = find(&module, settings)?;
         let token = Token {
@@ -74,6 +82,7 @@ impl Token {
             world: RwLock::new(World { slot, epoch: 0 }),
             is_down: AtomicBool::new(false),
             is_pin_refused: AtomicBool::new(false),
+            has_keys: AtomicBool::new(false),
         };
         close(token.session(slot)?);
         Ok(token)
@@ -162,6 +171,19 @@ impl Token {
         })
     }
 
+    /// Remembers that there is a key of ours: from now on a token that shows none has vanished.
+    pub(super) fn saw_key(&self) {
+        self.has_keys.store(true, Ordering::Relaxed);
+    }
+
+    /// A signature by any key of ours. Some modules go on answering for a token that is no longer there.
+    pub(super) fn canary(&self, session: &Session) -> Result<(), Failure> {
+        if trial::canary(session)? || !self.has_keys.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Error::Device("it shows none of the keys that it had".to_owned()).into())
+    }
+
     /// Takes the token out of service and starts to bring it back.
     pub(super) fn trip(self: &Arc<Self>, cause: &str) {
         if self.is_down.swap(true, Ordering::AcqRel) {
@@ -206,7 +228,7 @@ impl Token {
         }
         world.epoch += 1;
         let session = self.session(world.slot)?;
-        let tried = trial::canary(&session);
+        let tried = self.canary(&session);
         close(session);
         tried?;
         self.is_down.store(false, Ordering::Release);
@@ -242,9 +264,15 @@ fn find(module: &Pkcs11, settings: &Settings) -> Result<(Slot, TokenInfo), Error
         let Ok(token) = module.get_token_info(slot) else {
             continue;
         };
-        seen.push(format!("\"{}\" (serial {})", token.label(), token.serial_number()));
-        let has_serial =
-            settings.serial.as_ref().is_none_or(|serial| serial == token.serial_number());
+        seen.push(format!(
+            "\"{}\" (serial {})",
+            token.label(),
+            token.serial_number()
+        ));
+        let has_serial = settings
+            .serial
+            .as_ref()
+            .is_none_or(|serial| serial == token.serial_number());
         if token.label() == settings.token && has_serial {
             found.push((slot, token));
         }
@@ -272,9 +300,8 @@ fn find(module: &Pkcs11, settings: &Settings) -> Result<(Slot, TokenInfo), Error
 }
 
 fn read_pin(path: &Path) -> Result<RawAuthPin, Error> {
-    let cannot = |error: std::io::Error| {
-        Error::Unusable(format!("cannot read {}: {error}", path.display()))
-    };
+    let cannot =
+        |error: std::io::Error| Error::Unusable(format!("cannot read {}: {error}", path.display()));
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mode = file.metadata().map_err(cannot)?.mode();
     if mode & 0o077 != 0 {
@@ -290,7 +317,10 @@ fn read_pin(path: &Path) -> Result<RawAuthPin, Error> {
         pin.zeroize();
         return Err(cannot(error));
     }
-    while pin.last().is_some_and(|octet| matches!(octet, b'\n' | b'\r')) {
+    while pin
+        .last()
+        .is_some_and(|octet| matches!(octet, b'\n' | b'\r'))
+    {
         pin.pop();
     }
     if pin.is_empty() {

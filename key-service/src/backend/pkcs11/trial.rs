@@ -10,7 +10,7 @@ use super::mechanism;
 use super::object::{self, Design, Handles};
 use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
 use crate::backend::software::RsaBits;
-use crate::backend::{Curve, Error, KeyId, Label, Point, PublicKey};
+use crate::backend::{Curve, Error, Label, Point, PublicKey};
 use crate::{jwe, signature};
 
 /// What is signed and encrypted to try a key: no JWS begins with it (RFC 7515 §3.1: a base64url header).
@@ -21,8 +21,14 @@ pub(super) fn capabilities(
     session: &Session,
     mechanisms: &[MechanismType],
 ) -> (Vec<RingAlgorithm>, Vec<String>) {
-    let signatures = SignatureAlgorithm::ALL.iter().copied().map(RingAlgorithm::Signature);
-    let others = KeyManagementAlgorithm::ALL.iter().copied().map(RingAlgorithm::KeyManagement);
+    let signatures = SignatureAlgorithm::ALL
+        .iter()
+        .copied()
+        .map(RingAlgorithm::Signature);
+    let others = KeyManagementAlgorithm::ALL
+        .iter()
+        .copied()
+        .map(RingAlgorithm::KeyManagement);
     let (mut can, mut gaps) = (Vec::new(), Vec::new());
     // An RSA key takes long to make: algorithms that can use the same one stand next to each other.
     let mut last: Option<(RingAlgorithm, Handles)> = None;
@@ -31,7 +37,10 @@ pub(super) fn capabilities(
             .into_iter()
             .find(|mechanism| !mechanisms.contains(mechanism));
         if let Some(missing) = missing {
-            gaps.push(format!("{}: the token has no {missing}", algorithm.as_str()));
+            gaps.push(format!(
+                "{}: the token has no {missing}",
+                algorithm.as_str()
+            ));
             continue;
         }
         let handles = match last {
@@ -45,14 +54,16 @@ pub(super) fn capabilities(
                 },
             ),
         };
-        let tried = handles.map_err(Failure::from).and_then(|(public, private)| {
-            last = Some((algorithm, (public, private)));
-            let public = match public {
-                Some(public) => object::read_public(session, algorithm, public)?,
-                None => None,
-            };
-            prove(session, private, algorithm, public.as_ref())
-        });
+        let tried = handles
+            .map_err(Failure::from)
+            .and_then(|(public, private)| {
+                last = Some((algorithm, (public, private)));
+                let public = match public {
+                    Some(public) => object::read_public(session, algorithm, public)?,
+                    None => None,
+                };
+                prove(session, private, algorithm, public.as_ref())
+            });
         match tried {
             Ok(()) => can.push(algorithm),
             Err(failure) => {
@@ -77,7 +88,11 @@ pub(super) fn prove(
         }
         (
             RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs),
-            Some(PublicKey::Ec { curve: Curve::P256, x, y }),
+            Some(PublicKey::Ec {
+                curve: Curve::P256,
+                x,
+                y,
+            }),
         ) => {
             let (sec1, z) = jwe::agree_with(x, y).map_err(|_| wrong())?;
             *mechanism::agree(session, key, Curve::P256, &Point { sec1 })? == *z
@@ -102,8 +117,8 @@ fn wrong() -> Failure {
     Failure::Final(Error::Device("it computes something else".to_owned()))
 }
 
-/// A signature by any key of ours; nothing where there is none yet.
-pub(super) fn canary(session: &Session) -> Result<(), Failure> {
+/// A signature by any key of ours; `false` where there is none.
+pub(super) fn canary(session: &Session) -> Result<bool, Failure> {
     let keys = session.find_objects(&[
         Attribute::Class(ObjectClass::PRIVATE_KEY),
         Attribute::Token(true),
@@ -115,11 +130,15 @@ pub(super) fn canary(session: &Session) -> Result<(), Failure> {
             continue;
         };
         let algorithm = label.ring.algorithm();
-        let id = KeyId(description.id.into());
-        let public = object::find_public(session, algorithm, &id)?;
-        return prove(session, key, algorithm, public.as_ref());
+        if let RingAlgorithm::Signature(alg) = algorithm
+            && description.defects(algorithm).is_empty()
+        {
+            // Not checked: a key that somebody has meddled with says nothing about the token.
+            mechanism::sign(session, key, alg, CANARY)?;
+            return Ok(true);
+        }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// The label of a key of ours.

@@ -79,25 +79,29 @@ impl Vault {
         make_directory(directory)?;
         let passphrase = read_passphrase(passphrase_file)?;
         let salt_file = directory.join(SALT_FILE);
-        if !salt_file.exists() {
+        let key = if salt_file.exists() {
+            open_salt(&salt_file, &passphrase)
+        } else {
             let salt = STANDARD.encode(random::<16>()?);
             let key = stretch(&passphrase, &salt)?;
             let written = Written::seal(&key, SALT_FILE, salt, PROOF)?;
-            // Another process may have made it in the meantime: then its salt counts.
             match persist(directory, SALT_FILE, &written) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => other.map_err(|error| cannot("write", &salt_file, &error))?,
+                Ok(()) => Ok(key),
+                // Another process made it in the meantime: then its salt counts.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    open_salt(&salt_file, &passphrase)
+                }
+                Err(error) => return Err(cannot("write", &salt_file, &error)),
             }
-        }
-        let written = Written::read(&salt_file)?;
-        let key = stretch(&passphrase, &written.name)?;
-        if written.open(&key, SALT_FILE).is_err() {
-            return Err(Error::Unusable(format!(
+        };
+        let key = key.map_err(|error| match error {
+            Error::Undecryptable => Error::Unusable(format!(
                 "the passphrase in {} is not the one that sealed {}",
                 passphrase_file.display(),
                 directory.display()
-            )));
-        }
+            )),
+            other => other,
+        })?;
         Ok(Vault {
             directory: directory.to_owned(),
             key,
@@ -174,8 +178,9 @@ impl Written {
 
     fn open(&self, key: &LessSafeKey, file: &str) -> Result<SecretBytes, Error> {
         let decode = |text: &str| STANDARD.decode(text).map_err(|_| Error::Undecryptable);
-        let nonce: [u8; 12] =
-            decode(&self.nonce)?.try_into().map_err(|_| Error::Undecryptable)?;
+        let nonce: [u8; 12] = decode(&self.nonce)?
+            .try_into()
+            .map_err(|_| Error::Undecryptable)?;
         let mut secret = Zeroizing::new(decode(&self.sealed)?);
         let length = key
             .open_in_place(
@@ -198,6 +203,14 @@ impl Written {
         serde_json::from_slice(&json)
             .map_err(|_| Error::Unusable(format!("{} is not a key file", path.display())))
     }
+}
+
+/// The key that the salt file's salt makes of a passphrase; `Undecryptable` when it is not the one that sealed it.
+fn open_salt(salt_file: &Path, passphrase: &[u8]) -> Result<LessSafeKey, Error> {
+    let written = Written::read(salt_file)?;
+    let key = stretch(passphrase, &written.name)?;
+    written.open(&key, SALT_FILE)?;
+    Ok(key)
 }
 
 fn authenticated(file: &str, name: &str) -> Vec<u8> {
@@ -235,7 +248,10 @@ fn read_passphrase(path: &Path) -> Result<SecretBytes, Error> {
     file.take(1024)
         .read_to_end(&mut passphrase)
         .map_err(|error| cannot("read", path, &error))?;
-    while passphrase.last().is_some_and(|octet| matches!(octet, b'\n' | b'\r')) {
+    while passphrase
+        .last()
+        .is_some_and(|octet| matches!(octet, b'\n' | b'\r'))
+    {
         passphrase.pop();
     }
     if passphrase.is_empty() {
@@ -247,13 +263,18 @@ fn read_passphrase(path: &Path) -> Result<SecretBytes, Error> {
 /// Opens a file that nobody else may read.
 fn open_private(path: &Path) -> Result<File, Error> {
     let file = File::open(path).map_err(|error| cannot("read", path, &error))?;
-    let metadata = file.metadata().map_err(|error| cannot("read", path, &error))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| cannot("read", path, &error))?;
     refuse_loose(path, metadata.mode(), "600")?;
     Ok(file)
 }
 
 fn make_directory(path: &Path) -> Result<(), Error> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
     made.map_err(|error| cannot("make", path, &error))?;
     let metadata = fs::metadata(path).map_err(|error| cannot("read", path, &error))?;
     refuse_loose(path, metadata.mode(), "700")
@@ -331,7 +352,10 @@ mod tests {
         assert!(again.read(Kind::Key, &other).is_err());
 
         private(&passphrase, "wrong");
-        let error = Vault::open(&directory, &passphrase).err().unwrap().to_string();
+        let error = Vault::open(&directory, &passphrase)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("passphrase"), "{error}");
     }
 
@@ -349,7 +373,10 @@ mod tests {
         ] {
             let before = fs::metadata(path).unwrap().permissions();
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-            let error = Vault::open(&directory, &passphrase).err().unwrap().to_string();
+            let error = Vault::open(&directory, &passphrase)
+                .err()
+                .unwrap()
+                .to_string();
             assert!(error.contains("chmod"), "{error}");
             fs::set_permissions(path, before).unwrap();
         }

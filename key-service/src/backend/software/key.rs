@@ -102,13 +102,17 @@ impl Key {
     pub(super) fn from_secret(algorithm: RingAlgorithm, secret: &[u8]) -> Result<Key, Error> {
         match algorithm {
             RingAlgorithm::Signature(SignatureAlgorithm::EdDsa) => {
-                Ed25519KeyPair::from_pkcs8(secret).map(Key::Ed25519).map_err(rejected)
+                Ed25519KeyPair::from_pkcs8(secret)
+                    .map(Key::Ed25519)
+                    .map_err(rejected)
             }
             RingAlgorithm::Signature(alg) => match alg.curve() {
                 Some(curve) => EcdsaKeyPair::from_pkcs8(ecdsa(curve), secret)
                     .map(|key| Key::Ec(curve, key))
                     .map_err(rejected),
-                None => RsaKeyPair::from_pkcs8(secret).map(Key::Rsa).map_err(rejected),
+                None => RsaKeyPair::from_pkcs8(secret)
+                    .map(Key::Rsa)
+                    .map_err(rejected),
             },
             RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs) => {
                 agreement::PrivateKey::from_private_key_der(&ECDH_P256, secret)
@@ -155,7 +159,8 @@ impl Key {
             Key::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
                 let encoding = rsa_encoding(algorithm)?;
-                key.sign(encoding, &random, input, &mut signature).map_err(failed)?;
+                key.sign(encoding, &random, input, &mut signature)
+                    .map_err(failed)?;
                 Ok(signature)
             }
             Key::Ec(_, key) => Ok(key.sign(&random, input).map_err(failed)?.as_ref().to_vec()),
@@ -209,7 +214,8 @@ impl Key {
         let mut sealed = Vec::with_capacity(plaintext.len() + AES_256_GCM.tag_len());
         sealed.extend_from_slice(plaintext);
         let nonce = Nonce::assume_unique_for_key(nonce);
-        key.seal_in_place_append_tag(nonce, Aad::from(aad), &mut sealed).map_err(failed)?;
+        key.seal_in_place_append_tag(nonce, Aad::from(aad), &mut sealed)
+            .map_err(failed)?;
         Ok(sealed)
     }
 

@@ -105,7 +105,9 @@ impl Directory {
             .map(|alg| RingAlgorithm::Signature(*alg))
             .collect();
         algorithms.extend(
-            KeyManagementAlgorithm::ALL.iter().map(|alg| RingAlgorithm::KeyManagement(*alg)),
+            KeyManagementAlgorithm::ALL
+                .iter()
+                .map(|alg| RingAlgorithm::KeyManagement(*alg)),
         );
         algorithms.push(RingAlgorithm::Seal);
         Facts {
@@ -257,7 +259,9 @@ impl Session for Directory {
         aad: &[u8],
         plaintext: &[u8],
     ) -> Result<Vec<u8>, Error> {
-        self.using(key, RingAlgorithm::Seal, |key| key.seal(*nonce, aad, plaintext))
+        self.using(key, RingAlgorithm::Seal, |key| {
+            key.seal(*nonce, aad, plaintext)
+        })
     }
 
     fn unseal(
@@ -267,6 +271,8 @@ impl Session for Directory {
         aad: &[u8],
         sealed: &[u8],
     ) -> Result<SecretBytes, Error> {
-        self.using(key, RingAlgorithm::Seal, |key| key.unseal(*nonce, aad, sealed))
+        self.using(key, RingAlgorithm::Seal, |key| {
+            key.unseal(*nonce, aad, sealed)
+        })
     }
 }

@@ -146,32 +146,32 @@ impl Store for Redis {
     ) -> Answer<'a, Claim> {
         Box::pin(async move {
             let arguments = |command: &mut Cmd| {
-                command.arg(1).arg(&key.0);
+                command.arg(2).arg(&key.0).arg(Lease(key));
                 command.arg(binding).arg(&owner.0).arg(millis(lease));
             };
             match self.link.script(Script::Claim, arguments).await? {
                 Value::Int(0) => Ok(Claim::Missing),
                 Value::Int(1) => Ok(Claim::Mismatch),
                 Value::Int(2) => Ok(Claim::InFlight),
-                Value::BulkString(value) if value.first() == Some(&b'C') => {
-                    Ok(Claim::Claimed(Bytes::from(value).slice(1..)))
-                }
-                Value::BulkString(value) if value.first() == Some(&b'S') => {
-                    Ok(Claim::Spent(Bytes::from(value).slice(1..)))
-                }
+                Value::BulkString(value) => match value.first() {
+                    Some(b'I') => bound(value).map(Claim::Claimed),
+                    Some(b'S') => bound(value).map(Claim::Spent),
+                    _ => Err(strange()),
+                },
                 _ => Err(strange()),
             }
         })
     }
 
-    fn commit<'a>(
-        &'a self,
-        owner: &'a Owner,
-        spent: &'a Write,
-        others: &'a [Write],
-    ) -> Answer<'a, bool> {
+    fn commit<'a>(&'a self, owner: &'a Owner, spent: &'a Write) -> Answer<'a, bool> {
         Box::pin(async move {
-            let arguments = |command: &mut Cmd| writes(command, owner.0.as_bytes(), spent, others);
+            let arguments = |command: &mut Cmd| {
+                command.arg(2).arg(&spent.key.0).arg(Lease(&spent.key));
+                command
+                    .arg(&owner.0)
+                    .arg(&*spent.value)
+                    .arg(millis(spent.lives));
+            };
             match self.link.script(Script::Commit, arguments).await? {
                 Value::Int(done) => Ok(done == 1),
                 _ => Err(strange()),
@@ -182,7 +182,7 @@ impl Store for Redis {
     fn release<'a>(&'a self, key: &'a Key, owner: &'a Owner) -> Answer<'a, ()> {
         Box::pin(async move {
             let arguments = |command: &mut Cmd| {
-                command.arg(1).arg(&key.0).arg(&owner.0);
+                command.arg(1).arg(Lease(key)).arg(&owner.0);
             };
             self.link
                 .script(Script::Release, arguments)
@@ -191,14 +191,12 @@ impl Store for Redis {
         })
     }
 
-    fn swap<'a>(
-        &'a self,
-        before: &'a Bytes,
-        after: &'a Write,
-        others: &'a [Write],
-    ) -> Answer<'a, Swap> {
+    fn swap<'a>(&'a self, before: &'a Bytes, after: &'a Write) -> Answer<'a, Swap> {
         Box::pin(async move {
-            let arguments = |command: &mut Cmd| writes(command, before, after, others);
+            let arguments = |command: &mut Cmd| {
+                command.arg(1).arg(&after.key.0).arg(&**before);
+                command.arg(&*after.value).arg(millis(after.lives));
+            };
             match self.link.script(Script::Swap, arguments).await? {
                 Value::Int(1) => Ok(Swap::Done),
                 Value::Nil => Ok(Swap::Changed(None)),
@@ -243,14 +241,18 @@ fn readable(value: Value) -> Result<Option<Bytes>, Unavailable> {
     };
     Ok(match value.first() {
         Some(b'P') => Some(value.slice(1..)),
-        Some(b'S') => match value.get(1) {
-            Some(&binding) if value.len() >= 2 + usize::from(binding) => {
-                Some(value.slice(2 + usize::from(binding)..))
-            }
-            _ => None,
-        },
+        Some(b'S') => Some(bound(value)?),
         _ => None,
     })
+}
+
+// What comes after the binding.
+fn bound(value: impl Into<Bytes>) -> Result<Bytes, Unavailable> {
+    let value = value.into();
+    match value.get(1).map(|&length| 2 + usize::from(length)) {
+        Some(header) if value.len() >= header => Ok(value.slice(header..)),
+        _ => Err(strange()),
+    }
 }
 
 fn set(write: &Write, content: &Prefixed<'_>) -> Cmd {
@@ -258,21 +260,6 @@ fn set(write: &Write, content: &Prefixed<'_>) -> Cmd {
     command.arg("SET").arg(&write.key.0).arg(content);
     command.arg("PX").arg(millis(write.lives));
     command
-}
-
-// The keys and arguments of `commit` and `swap`: what must hold, the new first value as it is, the others plain.
-fn writes(command: &mut Cmd, condition: &[u8], first: &Write, others: &[Write]) {
-    command.arg(1 + others.len()).arg(&first.key.0);
-    for other in others {
-        command.arg(&other.key.0);
-    }
-    command.arg(condition);
-    command.arg(&*first.value).arg(millis(first.lives));
-    for other in others {
-        command
-            .arg(&Prefixed::plain(&other.value))
-            .arg(millis(other.lives));
-    }
 }
 
 // Redis refuses a life of nothing.
@@ -300,6 +287,18 @@ impl<'a> Prefixed<'a> {
             binding: None,
             value,
         }
+    }
+}
+
+// The name of the key that claims another.
+struct Lease<'a>(&'a Key);
+
+impl ToRedisArgs for Lease<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        let mut argument = out.writer_for_next_arg();
+        // Writing to memory does not fail.
+        let _ = argument.write_all(b"l:");
+        let _ = argument.write_all(self.0.0.as_bytes());
     }
 }
 

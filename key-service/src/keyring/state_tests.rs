@@ -38,7 +38,11 @@ fn tombstone(key: &Seen, reason: TombstoneReason, at: i64, was_active: bool) -> 
 fn show(standings: &[Standing]) -> String {
     let each = standings.iter().map(|standing| {
         let (kid, state) = (&standing.key.kid, standing.state.as_str());
-        format!("{kid}:{state}{}{}", if standing.reason.is_empty() { "" } else { " " }, standing.reason)
+        format!(
+            "{kid}:{state}{}{}",
+            if standing.reason.is_empty() { "" } else { " " },
+            standing.reason
+        )
     });
     each.collect::<Vec<_>>().join(", ")
 }
@@ -48,7 +52,12 @@ fn a_ring_lives() {
     let first = [seen("a", 1, 0), seen("b", 2, 1)];
     let rotated = [first.to_vec(), vec![seen("c", 3, 500)]].concat();
     let hurried = [first.to_vec(), vec![seen("c", 3, 10), seen("d", 4, 11)]].concat();
-    let raced = [seen("z", 1, 0), seen("a", 1, 0), seen("m", 1, -5), seen("b", 2, 1)];
+    let raced = [
+        seen("z", 1, 0),
+        seen("a", 1, 0),
+        seen("m", 1, -5),
+        seen("b", 2, 1),
+    ];
     let (revoked, disabled) = (TombstoneReason::Revoked, TombstoneReason::Disabled);
     let rows: &[(&[Seen], &[Tombstone], i64, &str)] = &[
         (&first[..1], &[], 0, "a:ACTIVE"),
@@ -62,24 +71,69 @@ fn a_ring_lives() {
         (&hurried, &[], 100, "a:ACTIVE, b:NEXT, c:NEXT, d:NEXT"),
         (&hurried, &[], 101, "a:RETIRED, b:ACTIVE, c:NEXT, d:NEXT"),
         (&hurried, &[], 110, "a:RETIRED, b:RETIRED, c:ACTIVE, d:NEXT"),
-        (&raced, &[], 10, "m:ACTIVE, a:RETIRED duplicate, z:RETIRED duplicate, b:NEXT"),
+        (
+            &raced,
+            &[],
+            10,
+            "m:ACTIVE, a:RETIRED duplicate, z:RETIRED duplicate, b:NEXT",
+        ),
         // The active key is revoked: the standby signs at once, whatever its age.
-        (&first, &[tombstone(&first[0], revoked, 10, true)], 10, "a:REVOKED revoked, b:ACTIVE"),
-        // One that has never signed: nothing else changes.
-        (&rotated, &[tombstone(&first[1], revoked, 20, false)], 600, "a:ACTIVE, b:REVOKED revoked, c:NEXT"),
-        (&first, &[tombstone(&first[0], disabled, 10, true)], 10, "a:DISABLED disabled, b:ACTIVE"),
         (
             &first,
-            &[tombstone(&first[0], TombstoneReason::Enabled, 20, true), tombstone(&first[0], disabled, 10, true)],
+            &[tombstone(&first[0], revoked, 10, true)],
+            10,
+            "a:REVOKED revoked, b:ACTIVE",
+        ),
+        // One that has never signed: nothing else changes.
+        (
+            &rotated,
+            &[tombstone(&first[1], revoked, 20, false)],
+            600,
+            "a:ACTIVE, b:REVOKED revoked, c:NEXT",
+        ),
+        (
+            &first,
+            &[tombstone(&first[0], disabled, 10, true)],
+            10,
+            "a:DISABLED disabled, b:ACTIVE",
+        ),
+        (
+            &first,
+            &[
+                tombstone(&first[0], TombstoneReason::Enabled, 20, true),
+                tombstone(&first[0], disabled, 10, true),
+            ],
             30,
             "a:RETIRED enabled, b:ACTIVE",
         ),
-        (&first[1..], &[tombstone(&first[0], TombstoneReason::Destroyed, 10, true)], 30, "a:DESTROYED destroyed, b:ACTIVE"),
-        (&first, &[tombstone(&first[1], TombstoneReason::Late, 10, false)], 30, "a:ACTIVE, b:RETIRED late"),
-        (&first, &[tombstone(&first[0], revoked, 10, true), tombstone(&first[1], revoked, 11, true)], 12, "a:REVOKED revoked, b:REVOKED revoked"),
+        (
+            &first[1..],
+            &[tombstone(&first[0], TombstoneReason::Destroyed, 10, true)],
+            30,
+            "a:DESTROYED destroyed, b:ACTIVE",
+        ),
+        (
+            &first,
+            &[tombstone(&first[1], TombstoneReason::Late, 10, false)],
+            30,
+            "a:ACTIVE, b:RETIRED late",
+        ),
+        (
+            &first,
+            &[
+                tombstone(&first[0], revoked, 10, true),
+                tombstone(&first[1], revoked, 11, true),
+            ],
+            12,
+            "a:REVOKED revoked, b:REVOKED revoked",
+        ),
     ];
     for (keys, tombstones, now, expected) in rows {
-        assert_eq!(show(&judge(keys, tombstones, LIFECYCLE, *now)), *expected, "at {now}");
+        assert_eq!(
+            show(&judge(keys, tombstones, LIFECYCLE, *now)),
+            *expected,
+            "at {now}"
+        );
     }
 }
 
@@ -88,14 +142,23 @@ fn a_planted_key_displaces_nobody() {
     let mut rogue = seen("0", 1, -1000);
     rogue.defective = true;
     let keys = [rogue, seen("a", 1, 0), seen("b", 2, 1)];
-    assert_eq!(show(&judge(&keys, &[], LIFECYCLE, 5)), "0:DISABLED defective, a:ACTIVE, b:NEXT");
+    assert_eq!(
+        show(&judge(&keys, &[], LIFECYCLE, 5)),
+        "0:DISABLED defective, a:ACTIVE, b:NEXT"
+    );
 }
 
 #[test]
 fn what_is_sealed_never_expires() {
     let keys = [seen("a", 1, 0), seen("b", 2, 1), seen("c", 3, 2)];
-    let forever = Lifecycle { retention: None, ..LIFECYCLE };
-    assert_eq!(show(&judge(&keys, &[], forever, i64::MAX)), "a:RETIRED, b:ACTIVE, c:NEXT");
+    let forever = Lifecycle {
+        retention: None,
+        ..LIFECYCLE
+    };
+    assert_eq!(
+        show(&judge(&keys, &[], forever, i64::MAX)),
+        "a:RETIRED, b:ACTIVE, c:NEXT"
+    );
 }
 
 /// What operators and replicas may do, in any order.
@@ -128,7 +191,10 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let mut world = World { now: 10, ..World::default() };
+        let mut world = World {
+            now: 10,
+            ..World::default()
+        };
         world.make();
         world.make();
         world
@@ -145,10 +211,17 @@ impl World {
     }
 
     fn make(&mut self) {
-        let generation = self.keys.iter().map(|key| key.generation).max().unwrap_or(0) + 1;
+        let generation = self
+            .keys
+            .iter()
+            .map(|key| key.generation)
+            .max()
+            .unwrap_or(0)
+            + 1;
         let newest = self.keys.iter().map(|key| key.created).max().unwrap_or(0);
         let kid = self.name();
-        self.keys.push(seen(&kid, generation, self.now.max(newest + 1)));
+        self.keys
+            .push(seen(&kid, generation, self.now.max(newest + 1)));
     }
 
     fn act(&mut self, act: &Act) {
@@ -160,19 +233,30 @@ impl World {
                 let kid = self.name();
                 // Races are over before the winner signs.
                 if rival.created + 5 >= self.now {
-                    self.keys.push(seen(&kid, rival.generation, rival.created + 3));
+                    self.keys
+                        .push(seen(&kid, rival.generation, rival.created + 3));
                 }
             }
             Act::Revoke(index) => {
                 let key = index.get(&self.keys).clone();
                 let standings = self.judge(self.now);
-                let standing = standings.iter().find(|standing| standing.key == key).unwrap();
+                let standing = standings
+                    .iter()
+                    .find(|standing| standing.key == key)
+                    .unwrap();
                 let was_active = standing.signs_from.is_some_and(|from| from <= self.now);
                 if standing.state != State::Revoked {
-                    self.tombstones.push(tombstone(&key, TombstoneReason::Revoked, self.now, was_active));
+                    self.tombstones.push(tombstone(
+                        &key,
+                        TombstoneReason::Revoked,
+                        self.now,
+                        was_active,
+                    ));
                 }
                 let newest = self.keys.iter().map(|key| key.generation).max().unwrap();
-                let waits = |standing: &Standing| standing.key.generation == newest && standing.state == State::Next;
+                let waits = |standing: &Standing| {
+                    standing.key.generation == newest && standing.state == State::Next
+                };
                 if !self.judge(self.now).iter().any(waits) {
                     self.make();
                 }

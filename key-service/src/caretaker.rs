@@ -1,0 +1,94 @@
+//! What is not a request, on a thread of its own: states that change by themselves, keys that another process made, a
+//! canary signature, certificates that were renewed, and the metrics.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::algorithm::RingAlgorithm;
+use crate::keyring::Keyring;
+use crate::keyring::state::State;
+use crate::metrics::{self, Page};
+use crate::service::Shared;
+use crate::tls::Certificates;
+
+/// How often files are looked at for a renewed certificate.
+const CERTIFICATES: Duration = Duration::from_secs(2);
+/// States are computed for whole seconds.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Until the service stops.
+pub(crate) async fn take_care(
+    shared: &Shared,
+    metrics: Option<TcpListener>,
+    page: Arc<Page>,
+    reload: Duration,
+) {
+    let serve_metrics = async {
+        match metrics {
+            Some(listener) => metrics::serve(listener, page).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut stop = shared.stop.clone();
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = serve_metrics => {}
+        () = follow_clock(&shared.keyring) => {}
+        () = follow_device(&shared.keyring, reload) => {}
+        () = follow_certificates(shared) => {}
+    }
+}
+
+/// States that change by themselves. The clock may be moved, so it is asked every second.
+async fn follow_clock(keyring: &Keyring) {
+    loop {
+        if keyring.next_change_in() == Some(0) {
+            keyring.refresh();
+        }
+        let until_next_second = 1000 - keyring.clock().now_millis().rem_euclid(1000);
+        let wait = Duration::from_millis(until_next_second.unsigned_abs());
+        tokio::time::sleep(wait.min(SECOND)).await;
+    }
+}
+
+/// Keys that another process made, and whether the device still signs (a token may say that it is well after it has gone).
+async fn follow_device(keyring: &Keyring, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        if let Err(error) = keyring.reload().await {
+            tracing::warn!(reason = %error, "the device did not list its keys");
+        }
+        let snapshot = keyring.snapshot_full();
+        let canary = snapshot
+            .rings()
+            .find_map(|ring| match ring.name().algorithm() {
+                RingAlgorithm::Signature(algorithm) => {
+                    let key = ring
+                        .keys()
+                        .iter()
+                        .find(|key| key.standing.state == State::Active)?;
+                    Some((algorithm, key))
+                }
+                _ => None,
+            });
+        if let Some((algorithm, key)) = canary
+            && let Err(error) = keyring.device().probe(&key.id, algorithm).await
+        {
+            tracing::warn!(reason = %error, "the canary signature failed");
+        }
+    }
+}
+
+async fn follow_certificates(shared: &Shared) {
+    loop {
+        tokio::time::sleep(CERTIFICATES).await;
+        match shared.certificates.as_ref().map(Certificates::reload) {
+            Some(Ok(true)) => tracing::info!("certificates were read again"),
+            Some(Err(error)) => {
+                tracing::warn!(reason = %error, "renewed certificates cannot be used; the old ones stay");
+            }
+            Some(Ok(false)) | None => {}
+        }
+    }
+}

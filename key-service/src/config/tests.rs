@@ -1,0 +1,208 @@
+//! What a person who made a mistake is told, and that the shipped files have none.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use super::Config;
+
+const GOOD: &str = r#"
+[listen]
+tcp = "127.0.0.1:0"
+
+[tls]
+certificate_file = "cert.pem"
+key_file = "key.pem"
+client_ca_file = "/etc/ca.pem"
+
+[callers]
+identity = "uri"
+[[callers.allow]]
+name = "gateway"
+san = "spiffe://signet/oidc-gateway"
+services = ["keys"]
+rings = ["id-token/*"]
+
+[backend]
+kind = "software"
+directory = "keys"
+passphrase_file = "passphrase"
+
+[lifecycle]
+lead = "24h"
+
+[policy]
+issuer = "https://issuer.example"
+
+[[rings]]
+name = "id-token/ES256"
+"#;
+
+#[test]
+fn mistakes_are_explained() {
+    let rows = [
+        (
+            "lead =",
+            "laed =",
+            "24:1: unknown field `laed`, expected one of",
+            "; did you mean `lead`?",
+        ),
+        (
+            "passphrase_file",
+            "pasphrase_file",
+            "21:1: unknown field `pasphrase_file`",
+            "; did you mean `passphrase_file`?",
+        ),
+        (
+            "[policy]",
+            "[polcy]",
+            "26:2: unknown field `polcy`",
+            "; did you mean `policy`?",
+        ),
+        (
+            "\"keys\"]",
+            "\"kees\"]",
+            "15:13: unknown variant `kees`",
+            "; did you mean `keys`?",
+        ),
+        (
+            "\"24h\"",
+            "\"1 day\"",
+            "24:8: `1 day` is not a duration",
+            "",
+        ),
+        (
+            "\"24h\"",
+            "\"10m\"",
+            "[lifecycle] lead = 600s is too short: jwks_max_age 900s",
+            "= 1050s",
+        ),
+        (
+            "lead = \"24h\"",
+            "retention = \"1h\"",
+            "[lifecycle] retention = 3600s is too short",
+            "",
+        ),
+        (
+            "id-token/*",
+            "id-tokens/*",
+            "[[callers.allow]] gateway: no ring matches `id-tokens/*`; [[rings]] has id-token/ES256",
+            "",
+        ),
+        (
+            "id-token/ES256",
+            "id-token/ES257",
+            "[[rings]] id-token/ES257: not `<purpose>/<alg>`",
+            "",
+        ),
+        ("[tls]", "[tls]\nx = 1", "6:1: unknown field `x`", ""),
+        (
+            "certificate_file = \"cert.pem\"",
+            "",
+            "5:1: missing field `certificate_file`",
+            "",
+        ),
+        ("uri\"", "email\"", "11:12: unknown variant `email`", ""),
+        (
+            "san = \"spiffe://signet/oidc-gateway\"",
+            "",
+            "[[callers.allow]] gateway: exactly one of `san` and `uid`",
+            "",
+        ),
+        (
+            "san = \"spiffe://signet/oidc-gateway\"",
+            "uid = 0",
+            "[[callers.allow]] gateway: `uid` is for the Unix socket",
+            "",
+        ),
+        ("https://issuer", "issuer", "[policy] issuer is not", ""),
+        ("tcp = \"127.0.0.1:0\"", "", "[listen] needs", ""),
+        ("tcp = \"127.0.0.1:0\"", "tcp = 1", "3:7: ", ""),
+        (
+            "id-token/ES256\"",
+            "id-token/ES256\"\nprofiles = [\"idtoken\"]",
+            "[[rings]] id-token/ES256: unknown profile `idtoken`",
+            "",
+        ),
+        (
+            "id-token/ES256\"",
+            "id-token/ES256\"\nlongest_life = \"2d\"",
+            "[[rings]] id-token/ES256: longest_life",
+            "",
+        ),
+        (
+            "id-token/ES256\"",
+            "id-token/ES256\"\n[[rings]]\nname = \"id-token/ES256\"",
+            "[[rings]] id-token/ES256: is there twice",
+            "",
+        ),
+        (
+            "id-token/ES256\"",
+            "id-token/ES256\"\n[[rings]]\nname = \"other/ES256\"",
+            "[[rings]] other/ES256: `profiles` is required",
+            "",
+        ),
+        ("[policy]", "[policy", "26:8: unclosed table", ""),
+    ];
+    assert!(Config::parse(GOOD, Path::new("")).is_ok());
+    for (from, to, start, end) in rows {
+        assert!(GOOD.contains(from), "{from}");
+        let text = GOOD.replacen(from, to, 1);
+        let problem = Config::parse(&text, Path::new("")).unwrap_err().to_string();
+        assert!(problem.starts_with(start), "{to}: {problem}");
+        assert!(problem.contains(end), "{to}: {problem}");
+    }
+}
+
+#[test]
+fn paths_are_taken_from_the_files_folder() {
+    let config = Config::parse(GOOD, Path::new("/srv/signet")).unwrap();
+    let tls = config.tls.unwrap();
+    assert_eq!(tls.certificate_file, Path::new("/srv/signet/cert.pem"));
+    assert_eq!(tls.client_ca_file, Path::new("/etc/ca.pem"));
+}
+
+#[test]
+fn the_shipped_files_are_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if !name.ends_with("key-service.toml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let backend = "[backend]\nkind = \"software\"\ndirectory = \"k\"\npassphrase_file = \"p\"";
+        let text = text
+            .replace("@BACKEND@", backend)
+            .replace("@KEYS_PORT@", "1")
+            .replace("@METRICS_KEYS_PORT@", "2")
+            .replace("@ISSUER@", "http://127.0.0.1:8080")
+            .replace("@RUN@", "/run");
+        Config::parse(&text, Path::new("/")).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        // Every default that the annotated file shows is one that can be set.
+        if name == "key-service.toml" {
+            let software =
+                text.find("# Or keys in files").unwrap()..text.find("# When keys change").unwrap();
+            let mut shown = text.clone();
+            shown.replace_range(software, "");
+            let shown: Vec<&str> = shown
+                .lines()
+                .map(|line| {
+                    line.strip_prefix("# ")
+                        .filter(|rest| is_setting(rest))
+                        .unwrap_or(line)
+                })
+                .collect();
+            Config::parse(&shown.join("\n"), Path::new("/"))
+                .unwrap_or_else(|problem| panic!("shown: {problem}"));
+        }
+        seen += 1;
+    }
+    assert!(seen >= 3);
+}
+
+fn is_setting(line: &str) -> bool {
+    let name = line.split(" = ").next().unwrap_or("");
+    line.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+}

@@ -1,0 +1,176 @@
+//! The rings at some moment: computed from what the device listed and the clock, and never changed afterwards.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::algorithm::{RingAlgorithm, RingName};
+use crate::backend::{Listing, StoredKey};
+
+use super::key::{self, Key};
+use super::policy::Profile;
+use super::published::Published;
+use super::state::{self, Lifecycle, Seen, Standing, State};
+use super::{RingSettings, Settings};
+
+/// A ring and its keys at some moment.
+#[derive(Debug)]
+pub struct Ring {
+    settings: RingSettings,
+    keys: Vec<Arc<Key>>,
+    /// Keys that the device no longer has, known from their tombstones.
+    gone: Vec<Standing>,
+    /// Which key may sign from when, in order of time.
+    signers: Vec<(i64, Arc<Key>)>,
+}
+
+impl Ring {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &RingName {
+        &self.settings.name
+    }
+
+    /// Its keys, in the order of generation, creation and kid.
+    #[must_use]
+    pub fn keys(&self) -> &[Arc<Key>] {
+        &self.keys
+    }
+
+    /// What has become of each of its keys, those that are gone included.
+    pub fn standings(&self) -> impl Iterator<Item = &Standing> {
+        self.keys.iter().map(|key| &key.standing).chain(&self.gone)
+    }
+
+    /// The key that signs at `now`.
+    #[must_use]
+    pub fn active(&self, now: i64) -> Option<&Arc<Key>> {
+        let (_, key) = self.signers.iter().rfind(|(from, _)| *from <= now)?;
+        Some(key)
+    }
+
+    pub(crate) fn profiles(&self) -> &[Profile] {
+        &self.settings.profiles
+    }
+
+    pub(crate) fn longest_life(&self) -> i64 {
+        self.settings.longest_life
+    }
+
+    /// Keys whose signatures are accepted, and which open what was encrypted to them; the active one first.
+    pub fn trusted(&self) -> impl Iterator<Item = &Arc<Key>> {
+        let is = |state| move |key: &&Arc<Key>| key.standing.state == state;
+        self.keys
+            .iter()
+            .filter(is(State::Active))
+            .chain(self.keys.iter().filter(is(State::Next)))
+            .chain(self.keys.iter().rev().filter(is(State::Retired)))
+    }
+}
+
+/// All rings at some moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    rings: HashMap<String, Ring>,
+    /// Ring names as configured.
+    order: Vec<String>,
+    published: Published,
+    /// When the next state of a key changes by itself.
+    pub(super) next_change: Option<i64>,
+}
+
+impl Snapshot {
+    /// The ring of this name.
+    #[must_use]
+    pub fn ring(&self, name: &str) -> Option<&Ring> {
+        self.rings.get(name)
+    }
+
+    /// The rings, in the order of the configuration.
+    pub fn rings(&self) -> impl Iterator<Item = &Ring> {
+        self.order.iter().filter_map(|name| self.rings.get(name))
+    }
+
+    /// What relying parties see.
+    #[must_use]
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// The key of this name, and its ring.
+    #[must_use]
+    pub fn key(&self, kid: &str) -> Option<(&Ring, &Arc<Key>)> {
+        self.rings()
+            .flat_map(|ring| ring.keys.iter().map(move |key| (ring, key)))
+            .find(|(_, key)| key.kid() == kid)
+    }
+}
+
+impl Snapshot {
+    pub(super) fn of(settings: &Settings, listing: &Listing, now: i64) -> Snapshot {
+        let mut rings = HashMap::new();
+        let mut order = Vec::new();
+        let mut next_change: Option<i64> = None;
+        for of in &settings.rings {
+            let ring = ring(settings, of, listing, now);
+            let standings = ring.keys.iter().map(|key| &key.standing);
+            let times = standings.flat_map(|standing| [standing.signs_from, standing.expires_at]);
+            let next = times.flatten().filter(|at| *at > now).min();
+            next_change = [next_change, next].into_iter().flatten().min();
+            order.push(of.name.to_string());
+            rings.insert(of.name.to_string(), ring);
+        }
+        let published = Published::of(order.iter().filter_map(|name| rings.get(name)));
+        Snapshot {
+            rings,
+            order,
+            published,
+            next_change,
+        }
+    }
+}
+
+fn ring(settings: &Settings, of: &RingSettings, listing: &Listing, now: i64) -> Ring {
+    let stored: HashMap<String, &StoredKey> = listing
+        .keys
+        .iter()
+        .filter(|stored| stored.label.ring == of.name)
+        .map(|stored| (key::kid(stored), stored))
+        .collect();
+    let seen: Vec<Seen> = stored
+        .iter()
+        .map(|(kid, stored)| Seen {
+            kid: kid.clone(),
+            generation: stored.label.generation,
+            created: stored.label.created,
+            defective: !stored.defects.is_empty(),
+        })
+        .collect();
+    let tombstones: Vec<_> = listing
+        .tombstones
+        .iter()
+        .filter(|tombstone| tombstone.ring == of.name)
+        .cloned()
+        .collect();
+    let lifecycle = Lifecycle {
+        lead: settings.lead,
+        // What we sealed ourselves has no end but the one that somebody decides.
+        retention: (of.name.algorithm() != RingAlgorithm::Seal).then_some(settings.retention),
+    };
+    let (mut keys, mut gone) = (Vec::new(), Vec::new());
+    for standing in state::judge(&seen, &tombstones, lifecycle, now) {
+        match stored.get(&standing.key.kid) {
+            Some(stored) => keys.push(Arc::new(Key::new(stored, standing))),
+            None => gone.push(standing),
+        }
+    }
+    let signers = keys
+        .iter()
+        .filter_map(|key| Some((key.standing.signs_from?, Arc::clone(key))))
+        .collect();
+    Ring {
+        settings: of.clone(),
+        keys,
+        gone,
+        signers,
+    }
+}

@@ -1,0 +1,152 @@
+//! RP-Initiated Logout 1.0: whom it signs out, where it sends them, and that a session is then dead everywhere. BR-08,
+//! JO-17.
+
+use crate::page::Page;
+use crate::params::Params;
+use crate::person::Person;
+use crate::registration::{POST, WEB};
+use crate::stack;
+
+const BYE: &str = "https://rp.example/bye";
+
+struct SignedIn {
+    person: Person,
+    hint: String,
+}
+
+async fn signed_in(number: usize) -> SignedIn {
+    let mut person = Person::new(&stack::shared().site(), number);
+    let tokens = WEB.tokens(&mut person, "openid").await;
+    SignedIn {
+        person,
+        hint: tokens["id_token"].as_str().unwrap().to_owned(),
+    }
+}
+
+/// Whether the cookies of this browser still open a session, at any gateway.
+async fn is_alive(person: &Person) -> bool {
+    let mut alive = Vec::new();
+    for gateway in 0..3 {
+        let mut person = person.clone();
+        person.site = person.site.at(gateway);
+        let landing = person.authorize(&WEB.request().set("prompt", "none")).await;
+        alive.push(landing.outcome() == "query code");
+    }
+    assert!(alive.iter().all(|each| *each == alive[0]), "{alive:?}");
+    alive[0]
+}
+
+#[tokio::test]
+async fn with_a_hint() {
+    let sites = [("GET", false), ("POST", true)];
+    for (method, post) in sites {
+        for (row, more, location) in [
+            ("bare", &[][..], None),
+            ("redirect", &[("post_logout_redirect_uri", BYE)], Some(BYE.to_owned())),
+            ("state", &[("post_logout_redirect_uri", BYE), ("state", "a b&c\r\n")], Some(format!("{BYE}?state=a+b%26c%0D%0A"))),
+            ("query", &[("post_logout_redirect_uri", "https://rp.example/bye?x=1"), ("state", "s")], Some("https://rp.example/bye?x=1&state=s".to_owned())),
+            ("client_id", &[("client_id", "web"), ("post_logout_redirect_uri", BYE)], Some(BYE.to_owned())),
+            ("state alone", &[("state", "s")], None),
+        ] {
+            let SignedIn { mut person, hint } = signed_in(45).await;
+            let before = person.clone();
+            assert!(is_alive(&before).await);
+            let form = Params::of(more).and("id_token_hint", &hint).encode();
+            let answer = match post {
+                true => person.submit("/logout", &form).await,
+                false => person.open(&format!("/logout?{form}")).await,
+            };
+            match location {
+                Some(location) => assert_eq!((answer.status, answer.header("location")), (303, location.as_str()), "{method} {row}"),
+                None => assert_eq!(Page::parse(&answer.text()).heading, "You are logged out", "{method} {row}"),
+            }
+            assert_eq!(person.session(), "", "{method} {row}: the cookie is removed");
+            assert!(!is_alive(&before).await, "{method} {row}: and opens nothing");
+            // Once more: nobody is signed in, and that is no error.
+            assert!(person.open(&format!("/logout?{form}")).await.status < 400, "{method} {row}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_hint_the_person_is_asked() {
+    let SignedIn { hint, .. } = signed_in(46).await;
+    for (row, query) in [
+        ("nothing", Params::default()),
+        ("state alone", Params::of(&[("state", "s")])),
+        ("client_id", Params::of(&[("client_id", "web")])),
+        ("client_id and address", Params::of(&[("client_id", "web"), ("post_logout_redirect_uri", BYE), ("state", "s")])),
+        ("another person's hint", Params::of(&[("id_token_hint", &hint)])),
+    ] {
+        let mut person = signed_in(47).await.person;
+        let before = person.clone();
+        for post in [false, true] {
+            let answer = match post {
+                true => person.submit("/logout", &query.encode()).await,
+                false => person.open(&format!("/logout?{}", query.encode())).await,
+            };
+            let page = Page::parse(&answer.text());
+            assert!(page.has("logout-confirm"), "{row}: {}", answer.text());
+            assert!(is_alive(&before).await, "{row}: asked is not done");
+            if !post {
+                continue;
+            }
+            for (wrong, form) in [
+                ("no token", page.filled(&[], "logout-confirm").without("csrf").and("csrf", "x")),
+                ("another's token", page.filled(&[], "logout-confirm").set("csrf", &"A".repeat(43))),
+            ] {
+                assert_eq!(person.submit(&page.action, &form.encode()).await.status, 400, "{row}, {wrong}");
+                assert!(is_alive(&before).await, "{row}, {wrong}");
+            }
+            let answer = person.submit(&page.action, &page.filled(&[], "logout-confirm").encode()).await;
+            match row {
+                "client_id and address" => assert_eq!(answer.header("location"), format!("{BYE}?state=s")),
+                _ => assert_eq!(Page::parse(&answer.text()).heading, "You are logged out", "{row}"),
+            }
+            assert!(!is_alive(&before).await, "{row}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn refused() {
+    let SignedIn { mut person, hint } = signed_in(48).await;
+    let theirs = POST.tokens(&mut person, "openid").await;
+    let (head, _) = hint.rsplit_once('.').unwrap();
+    let with = |name: &str, value: &str| Params::of(&[("id_token_hint", &hint)]).set(name, value);
+    let long = "s".repeat(4097);
+    let rows: Vec<(&str, Params)> = vec![
+        ("unregistered", with("post_logout_redirect_uri", "https://evil.test/")),
+        ("a redirect URI", with("post_logout_redirect_uri", WEB.redirect_uri)),
+        ("a slash more", with("post_logout_redirect_uri", "https://rp.example/bye/")),
+        ("a query more", with("post_logout_redirect_uri", "https://rp.example/bye?y")),
+        ("a fragment", with("post_logout_redirect_uri", "https://rp.example/bye#x")),
+        ("of other case", with("post_logout_redirect_uri", "https://RP.example/bye")),
+        ("script", with("post_logout_redirect_uri", "javascript:alert(1)")),
+        ("address without client", Params::of(&[("post_logout_redirect_uri", BYE)])),
+        ("address of another client", Params::of(&[("post_logout_redirect_uri", BYE), ("client_id", "post")])),
+        ("address and another's hint", with("post_logout_redirect_uri", BYE).set("id_token_hint", theirs["id_token"].as_str().unwrap())),
+        ("another client_id", with("client_id", "post")),
+        ("unsigned", with("id_token_hint", &format!("{head}."))),
+        ("alg none", with("id_token_hint", "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJ1c2VyNDgifQ.")),
+        ("forged", with("id_token_hint", &format!("{head}.{}", "A".repeat(86)))),
+        ("letters", with("id_token_hint", "abc")),
+        ("an access token", with("id_token_hint", theirs["access_token"].as_str().unwrap())),
+        ("hint twice", with("id_token_hint", &hint).and("id_token_hint", &hint)),
+        ("address twice", with("post_logout_redirect_uri", BYE).and("post_logout_redirect_uri", BYE)),
+        ("long state", with("post_logout_redirect_uri", BYE).and("state", &long)),
+    ];
+    for (row, query) in rows {
+        for post in [false, true] {
+            let answer = match post {
+                true => person.submit("/logout", &query.encode()).await,
+                false => person.open(&format!("/logout?{}", query.encode())).await,
+            };
+            let heading = Page::parse(&answer.text()).heading;
+            assert_eq!((answer.status, heading.as_str()), (400, "Logout error"), "{row}: {}", answer.text());
+            assert_eq!(answer.header("location"), "", "{row}");
+            assert!(!answer.text().contains("evil.test"), "{row}");
+        }
+    }
+    assert!(is_alive(&person).await, "nobody was signed out");
+}
