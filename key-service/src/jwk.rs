@@ -6,6 +6,9 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rsa::pkcs8::DecodePublicKey as _;
+use rsa::traits::PublicKeyParts as _;
+use rsa::{BoxedUint, RsaPublicKey};
 use serde_json::{Map, Value};
 
 use crate::algorithm::KeyManagementAlgorithm;
@@ -190,6 +193,26 @@ pub fn thumbprint(public: &PublicKey) -> String {
         }
     };
     encode(digest(&SHA256, json.as_bytes()).as_ref())
+}
+
+impl PublicKey {
+    /// An RSA key from its SubjectPublicKeyInfo (RFC 5280 §4.1.2.7, RFC 3279 §2.3.1).
+    pub(crate) fn from_rsa_spki(der: &[u8]) -> Result<PublicKey, Invalid> {
+        let key = RsaPublicKey::from_public_key_der(der).map_err(|_| Invalid::Syntax)?;
+        Ok(PublicKey::Rsa {
+            n: key.n_bytes().into_vec(),
+            e: key.e_bytes().into_vec(),
+        })
+    }
+}
+
+/// An RSA key to encrypt to; never a short one, wherever it comes from.
+pub(crate) fn rsa_key(n: &[u8], e: &[u8]) -> Result<RsaPublicKey, Invalid> {
+    let (n, e) = (
+        BoxedUint::from_be_slice_vartime(n),
+        BoxedUint::from_be_slice_vartime(e),
+    );
+    RsaPublicKey::new_with_size_limits(n, e, RSA_BITS).map_err(|_| Invalid::Length)
 }
 
 impl Curve {
@@ -389,6 +412,28 @@ mod tests {
         ] {
             assert_eq!(Jwk::parse(json.as_bytes()), Err(invalid), "{json}");
         }
+    }
+
+    #[test]
+    fn short_rsa_keys_are_not_encrypted_to() {
+        let modulus = |bits: usize| {
+            let mut n = vec![0xff; bits.div_ceil(8)];
+            n[0] >>= n.len() * 8 - bits;
+            n
+        };
+        for (bits, exponent, is_usable) in [
+            (2047, &[1, 0, 1][..], false),
+            (2048, &[1, 0, 1], true),
+            (8192, &[3], true),
+            (8193, &[3], false),
+            (2048, &[1], false),
+            (2048, &[2], false),
+            (2048, &[], false),
+        ] {
+            let key = rsa_key(&modulus(bits), exponent);
+            assert_eq!(key.is_ok(), is_usable, "{bits} {exponent:?}");
+        }
+        assert!(rsa_key(&[], &[3]).is_err());
     }
 
     #[test]

@@ -1,8 +1,13 @@
-//! JOSE by other people's code: RustCrypto and `jsonwebtoken`, which the key-service does not sign, verify, encrypt or
-//! decrypt with.
+//! JOSE by other people's code, and for each step by other code than the key-service's: what that does with aws-lc is
+//! done here with RustCrypto and `jsonwebtoken`, and the other way round.
 
-use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
-use aes_gcm::{Aes128Gcm, Aes256Gcm};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::agreement::{self, ECDH_P256};
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rsa::{
+    KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey,
+    PrivateDecryptingKey,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use getrandom::SysRng;
@@ -11,8 +16,9 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use key_service::algorithm::{ContentEncryption, KeyManagementAlgorithm, SignatureAlgorithm};
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p521::ecdsa::signature::Verifier as _;
+use rsa::pkcs8::DecodePublicKey as _;
 use rsa::traits::PublicKeyParts as _;
-use rsa::{Oaep, RsaPrivateKey, RsaPublicKey};
+use rsa::{Oaep, RsaPublicKey};
 use serde_json::Value;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
@@ -57,22 +63,25 @@ pub(crate) fn verifies(
     jsonwebtoken::crypto::verify(&encode(signature), input, &key.unwrap(), algorithm).unwrap()
 }
 
+fn content_key(encryption: ContentEncryption, cek: &[u8]) -> LessSafeKey {
+    let algorithm = match encryption {
+        ContentEncryption::A128Gcm => &AES_128_GCM,
+        ContentEncryption::A256Gcm => &AES_256_GCM,
+    };
+    LessSafeKey::new(UnboundKey::new(algorithm, cek).unwrap())
+}
+
 fn seal(encryption: ContentEncryption, cek: &[u8], header: &str, plaintext: &[u8]) -> String {
     let mut nonce = [0; 12];
     fill(&mut nonce);
-    let payload = Payload {
-        msg: plaintext,
-        aad: header.as_bytes(),
-    };
-    let sealed = match encryption {
-        ContentEncryption::A128Gcm => Aes128Gcm::new_from_slice(cek)
-            .unwrap()
-            .encrypt(&nonce.into(), payload),
-        ContentEncryption::A256Gcm => Aes256Gcm::new_from_slice(cek)
-            .unwrap()
-            .encrypt(&nonce.into(), payload),
-    }
-    .unwrap();
+    let mut sealed = plaintext.to_vec();
+    content_key(encryption, cek)
+        .seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(header),
+            &mut sealed,
+        )
+        .unwrap();
     let (ciphertext, tag) = sealed.split_at(plaintext.len());
     format!("{}.{}.{}", encode(nonce), encode(ciphertext), encode(tag))
 }
@@ -145,35 +154,38 @@ pub(crate) fn encrypt(
 
 /// A recipient that is not the key-service.
 pub(crate) enum Recipient {
-    Rsa(Box<RsaPrivateKey>),
-    Ec(p256::SecretKey),
+    Rsa(OaepPrivateDecryptingKey, RsaPublicKey),
+    Ec(agreement::PrivateKey),
 }
 
 impl Recipient {
     pub(crate) fn rsa() -> Recipient {
-        let mut random = UnwrapErr(SysRng);
-        Recipient::Rsa(Box::new(RsaPrivateKey::new(&mut random, 2048).unwrap()))
+        let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
+        let spki = key.public_key().as_der().unwrap();
+        let public = RsaPublicKey::from_public_key_der(spki.as_ref()).unwrap();
+        Recipient::Rsa(OaepPrivateDecryptingKey::new(key).unwrap(), public)
     }
 
     pub(crate) fn ec() -> Recipient {
-        Recipient::Ec(p256::SecretKey::from_slice(&[7; 32]).unwrap())
+        Recipient::Ec(agreement::PrivateKey::generate(&ECDH_P256).unwrap())
     }
 
     pub(crate) fn jwk(&self) -> Value {
         match self {
-            Recipient::Rsa(key) => serde_json::json!({
+            Recipient::Rsa(_, public) => serde_json::json!({
                 "kty": "RSA",
-                "n": encode(key.n_bytes()),
-                "e": encode(key.e_bytes()),
+                "n": encode(public.n_bytes()),
+                "e": encode(public.e_bytes()),
                 "kid": "theirs",
             }),
             Recipient::Ec(key) => {
-                let point = key.public_key().to_sec1_point(false);
+                let point = key.compute_public_key().unwrap();
+                let (x, y) = point.as_ref()[1..].split_at(32);
                 serde_json::json!({
                     "kty": "EC",
                     "crv": "P-256",
-                    "x": encode(point.x().unwrap()),
-                    "y": encode(point.y().unwrap()),
+                    "x": encode(x),
+                    "y": encode(y),
                     "kid": "theirs",
                 })
             }
@@ -188,36 +200,36 @@ impl Recipient {
         };
         let header: Value = serde_json::from_slice(&decode(protected)).unwrap();
         let encryption: ContentEncryption = header["enc"].as_str().unwrap().parse().unwrap();
-        let cek = match (self, header["alg"].as_str().unwrap()) {
-            (Recipient::Rsa(key), "RSA-OAEP") => key
-                .decrypt(Oaep::<Sha1>::new(), &decode(encrypted_key))
-                .unwrap(),
-            (Recipient::Rsa(key), _) => key
-                .decrypt(Oaep::<Sha256>::new(), &decode(encrypted_key))
-                .unwrap(),
-            (Recipient::Ec(key), _) => {
+        let cek = match self {
+            Recipient::Rsa(key, _) => {
+                let scheme = match header["alg"].as_str().unwrap() {
+                    "RSA-OAEP" => &OAEP_SHA1_MGF1SHA1,
+                    _ => &OAEP_SHA256_MGF1SHA256,
+                };
+                let mut cek = vec![0; key.min_output_size()];
+                key.decrypt(scheme, &decode(encrypted_key), &mut cek, None)
+                    .unwrap()
+                    .to_vec()
+            }
+            Recipient::Ec(key) => {
                 assert_eq!(encrypted_key, "");
                 let epk = &header["epk"];
                 let sec1 = [vec![4], member(epk, "x"), member(epk, "y")].concat();
-                let peer = p256::PublicKey::from_sec1_bytes(&sec1).unwrap();
-                let z = p256::ecdh::diffie_hellman(key.to_nonzero_scalar(), peer.as_affine());
-                concat_kdf(z.raw_secret_bytes(), encryption)
+                let peer = agreement::UnparsedPublicKey::new(&ECDH_P256, sec1);
+                agreement::agree(key, peer, "no agreement", |z| Ok(concat_kdf(z, encryption)))
+                    .unwrap()
             }
         };
         let nonce: [u8; 12] = decode(nonce).try_into().unwrap();
-        let sealed = [decode(ciphertext), decode(tag)].concat();
-        let payload = Payload {
-            msg: &sealed,
-            aad: protected.as_bytes(),
-        };
-        let plaintext = match encryption {
-            ContentEncryption::A128Gcm => Aes128Gcm::new_from_slice(&cek)
-                .unwrap()
-                .decrypt(&nonce.into(), payload),
-            ContentEncryption::A256Gcm => Aes256Gcm::new_from_slice(&cek)
-                .unwrap()
-                .decrypt(&nonce.into(), payload),
-        };
-        (header, plaintext.unwrap())
+        let mut sealed = [decode(ciphertext), decode(tag)].concat();
+        let plaintext = content_key(encryption, &cek)
+            .open_in_place(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(protected),
+                &mut sealed,
+            )
+            .unwrap()
+            .to_vec();
+        (header, plaintext)
     }
 }

@@ -7,7 +7,7 @@ use proto::v1::{self, KeyState, verify_request};
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 
-use crate::running::{KeyService, LEAD, jwks, sign, verification};
+use crate::running::{GENERATION, KeyService, LEAD, jwks, sign, verification};
 
 const RING: &str = "id-token/ES256";
 
@@ -32,13 +32,17 @@ async fn five_rotations_and_every_token_verifies() {
     let mut tokens = vec![sign(&mut keys, RING, service.now()).await.unwrap()];
     let first = tokens[0].kid.clone();
     for _ in 0..5 {
+        let begun = service.now();
         let made = admin
             .rotate_key(rotation(false))
             .await
             .unwrap()
             .into_inner();
         assert!(made.next_activates_at >= service.now());
-        assert!(!made.created.unwrap().kid.is_empty());
+        let created = made.created.unwrap();
+        assert!(!created.kid.is_empty());
+        // It is published already, so it is published for all of the lead that begins then.
+        assert!(created.created_at >= begun + GENERATION);
     }
     // Every key is published from the moment it is there, and the old one signs on.
     let published = jwks(&mut keys).await;

@@ -21,6 +21,8 @@ pub(crate) const GATEWAY: &str = "spiffe://signet/oidc-gateway";
 pub(crate) const OPERATOR: &str = "spiffe://signet/admin";
 /// Seconds that a key is published before it signs.
 pub(crate) const LEAD: i64 = 100;
+/// Seconds until a key that is made is seen by every replica.
+pub(crate) const GENERATION: i64 = 10;
 
 pub(crate) struct KeyService {
     pub(crate) running: Running,
@@ -180,11 +182,11 @@ directory = "keys"
 passphrase_file = "passphrase"
 
 [lifecycle]
-lead = "100s"
+lead = "{LEAD}s"
 jwks_max_age = "50s"
 gateway_refresh = "10s"
 skew = "10s"
-generation = "10s"
+generation = "{GENERATION}s"
 longest_token_life = "1h"
 retention = "2h"
 

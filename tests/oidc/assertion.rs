@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair,
-    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
-    RSA_PSS_SHA512, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING,
+    ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -68,7 +68,9 @@ impl Key {
                 let (x, y) = point.split_at(point.len() / 2);
                 json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)})
             }
-            Pair::Ed(pair) => json!({"kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key().as_ref())}),
+            Pair::Ed(pair) => {
+                json!({"kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key().as_ref())})
+            }
             Pair::Rsa(pair) => {
                 let public = pair.public_key();
                 json!({
@@ -94,10 +96,15 @@ impl Key {
         let input = format!("{}.{}", encode(&header.to_string()), encode(payload));
         let random = SystemRandom::new();
         let signature = match &self.pair {
-            Pair::Ec(pair, ..) => pair.sign(&random, input.as_bytes()).unwrap().as_ref().to_vec(),
+            Pair::Ec(pair, ..) => pair
+                .sign(&random, input.as_bytes())
+                .unwrap()
+                .as_ref()
+                .to_vec(),
             Pair::Ed(pair) => pair.sign(input.as_bytes()).as_ref().to_vec(),
             Pair::Rsa(pair) => {
-                let encoding: &dyn aws_lc_rs::signature::RsaEncoding = match header["alg"].as_str() {
+                let encoding: &dyn aws_lc_rs::signature::RsaEncoding = match header["alg"].as_str()
+                {
                     Some("RS384") => &RSA_PKCS1_SHA384,
                     Some("RS512") => &RSA_PKCS1_SHA512,
                     Some("PS256") => &RSA_PSS_SHA256,
@@ -106,7 +113,8 @@ impl Key {
                     _ => &RSA_PKCS1_SHA256,
                 };
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(encoding, &random, input.as_bytes(), &mut signature).unwrap();
+                pair.sign(encoding, &random, input.as_bytes(), &mut signature)
+                    .unwrap();
                 signature
             }
         };

@@ -13,7 +13,10 @@ fn check(row: &str, request: &Params, landing: &Landing, issuer: &str) {
     let asked = request.first("redirect_uri").unwrap_or_default();
     if let Place::Page(_) = landing.place {
         assert_eq!(landing.answer.header("location"), "", "{row}");
-        assert_eq!(landing.uri, "/authorize", "{row}: an error is shown where it happened");
+        assert_eq!(
+            landing.uri, "/authorize",
+            "{row}: an error is shown where it happened"
+        );
         return;
     }
     // AZ-08: nowhere else. Our own parsing leaves out what stood in the URI's query.
@@ -28,7 +31,10 @@ fn check(row: &str, request: &Params, landing: &Landing, issuer: &str) {
         true => allowed.push("code"),
         false => allowed.extend(["error", "error_description"]),
     }
-    let strange = landing.fields.keys().find(|name| !allowed.contains(&name.as_str()));
+    let strange = landing
+        .fields
+        .keys()
+        .find(|name| !allowed.contains(&name.as_str()));
     assert_eq!(strange, None, "{row}");
 }
 
@@ -58,6 +64,7 @@ async fn client_id_and_redirect_uri() {
     let of = |client: &Client| client.request();
     let web = || of(&WEB);
     let page = "page 400";
+    #[rustfmt::skip]
     let rows = vec![
         ("as it should be", web(), "query code"),
         ("a query of its own", of(&POST), "query code"),
@@ -93,6 +100,7 @@ async fn what_is_asked_for() {
     let unsupported = "query unsupported_response_type";
     let scope = "query invalid_scope";
     let many: String = (0..65).map(|n| format!("s{n} ")).collect();
+    #[rustfmt::skip]
     let rows = vec![
         ("control", web(), code),
         ("no state", web().without("state"), code),
@@ -151,8 +159,14 @@ async fn what_is_asked_for() {
 #[tokio::test]
 async fn proof_key() {
     let public = |name: &str, value: &str| PUBLIC.request().set(name, value);
-    let bare = |client: &Client| client.request().without("code_challenge").without("code_challenge_method");
+    let bare = |client: &Client| {
+        client
+            .request()
+            .without("code_challenge")
+            .without("code_challenge_method")
+    };
     let refused = "query invalid_request";
+    #[rustfmt::skip]
     let rows = vec![
         ("S256", PUBLIC.request(), "query code"),
         ("a confidential client without", bare(&WEB), "query code"),
@@ -176,6 +190,7 @@ async fn proof_key() {
 /// AZ-06.
 #[tokio::test]
 async fn no_parameter_comes_twice() {
+    #[rustfmt::skip]
     let optional = [
         ("response_mode", "query"), ("prompt", "none"), ("max_age", "1000"), ("login_hint", "a"), ("display", "page"),
         ("ui_locales", "en"), ("acr_values", "a"), ("claims", "{}"), ("claims_locales", "en"),
@@ -191,10 +206,16 @@ async fn no_parameter_comes_twice() {
                 _ => "query invalid_request",
             };
             let row = format!("{name}, {how}");
-            rows.push((row, WEB.request().set(name, value).and(name, second), outcome));
+            rows.push((
+                row,
+                WEB.request().set(name, value).and(name, second),
+                outcome,
+            ));
         }
     }
-    let rows = rows.iter().map(|(row, request, outcome)| (row.as_str(), request.clone(), *outcome));
+    let rows = rows
+        .iter()
+        .map(|(row, request, outcome)| (row.as_str(), request.clone(), *outcome));
     let mut person = signed_in(3).await;
     table(&mut person, rows.collect()).await;
 
@@ -205,8 +226,13 @@ async fn no_parameter_comes_twice() {
         let landing = person.follow("/authorize", answer).await;
         assert_eq!(landing.outcome(), "page 400", "{name}");
     }
-    let answer = person.submit("/authorize?foo=x", &WEB.request().encode()).await;
-    assert_eq!(person.follow("/authorize", answer).await.outcome(), "query code");
+    let answer = person
+        .submit("/authorize?foo=x", &WEB.request().encode())
+        .await;
+    assert_eq!(
+        person.follow("/authorize", answer).await.outcome(),
+        "query code"
+    );
 }
 
 /// AZ-10, AZ-21.
@@ -214,8 +240,13 @@ async fn no_parameter_comes_twice() {
 async fn odd_states_come_back_as_they_were() {
     let mut person = signed_in(4).await;
     let states = [
-        "\r\nSet-Cookie: x=1\r\n\r\n<html>".to_owned(), "\0".to_owned(), "a&b=c#d?e%41+ ".to_owned(),
-        "\u{202e}txt".to_owned(), "é".to_owned(), "\"><svg onload=alert(1)>'".to_owned(), "s".repeat(4096),
+        "\r\nSet-Cookie: x=1\r\n\r\n<html>".to_owned(),
+        "\0".to_owned(),
+        "a&b=c#d?e%41+ ".to_owned(),
+        "\u{202e}txt".to_owned(),
+        "é".to_owned(),
+        "\"><svg onload=alert(1)>'".to_owned(),
+        "s".repeat(4096),
     ];
     for state in &states {
         for mode in ["query", "fragment", "form_post"] {
@@ -223,15 +254,22 @@ async fn odd_states_come_back_as_they_were() {
             for request in [request.clone(), request.set("scope", "zzz")] {
                 let landing = person.authorize(&request).await;
                 check(mode, &request, &landing, person.site.issuer());
-                assert!(!landing.answer.headers.contains_key("set-cookie"), "{state:?}");
+                assert!(
+                    !landing.answer.headers.contains_key("set-cookie"),
+                    "{state:?}"
+                );
                 assert!(!landing.answer.text().contains("<svg"), "{state:?}");
             }
         }
     }
     // Too long to be sent back: a page, wherever it stands.
-    let landing = person.authorize(&WEB.request().set("state", &"s".repeat(4097))).await;
+    let landing = person
+        .authorize(&WEB.request().set("state", &"s".repeat(4097)))
+        .await;
     assert_eq!(landing.outcome(), "page 400");
-    let landing = person.authorize_by_post(&WEB.request().set("state", &"s".repeat(16 * 1024))).await;
+    let landing = person
+        .authorize_by_post(&WEB.request().set("state", &"s".repeat(16 * 1024)))
+        .await;
     assert_eq!(landing.outcome(), "page 400");
 }
 
@@ -240,11 +278,22 @@ async fn odd_states_come_back_as_they_were() {
 async fn hints() {
     let mut person = signed_in(5).await;
     let mine = JWT.tokens(&mut person, "openid").await;
-    let theirs = WEB.tokens(&mut Person::new(&person.site.clone(), 6), "openid").await;
+    let theirs = WEB
+        .tokens(&mut Person::new(&person.site.clone(), 6), "openid")
+        .await;
     let id_token = mine["id_token"].as_str().unwrap();
     let (head, signature) = id_token.rsplit_once('.').unwrap();
-    let forged = format!("{head}.{}{}", if signature.starts_with('A') { "B" } else { "A" }, &signature[1..]);
-    let hint = |hint: &str| WEB.request().set("prompt", "none").set("id_token_hint", hint);
+    let forged = format!(
+        "{head}.{}{}",
+        if signature.starts_with('A') { "B" } else { "A" },
+        &signature[1..]
+    );
+    let hint = |hint: &str| {
+        WEB.request()
+            .set("prompt", "none")
+            .set("id_token_hint", hint)
+    };
+    #[rustfmt::skip]
     let rows = vec![
         ("mine", hint(id_token), "query code"),
         ("another person's", hint(theirs["id_token"].as_str().unwrap()), "query login_required"),

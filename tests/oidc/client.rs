@@ -62,22 +62,30 @@ impl Client {
     }
 
     pub(crate) async fn refresh(&self, site: &Site, refresh_token: &str) -> Answer {
-        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token),
+        ];
         self.post(site, "/token", Params::of(&form)).await
     }
 
     pub(crate) async fn introspect(&self, site: &Site, token: &str) -> Value {
-        let answer = self.post(site, "/introspect", Params::of(&[("token", token)])).await;
+        let answer = self
+            .post(site, "/introspect", Params::of(&[("token", token)]))
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
 
     pub(crate) async fn is_active(&self, site: &Site, token: &str) -> bool {
-        self.introspect(site, token).await["active"].as_bool().unwrap()
+        self.introspect(site, token).await["active"]
+            .as_bool()
+            .unwrap()
     }
 
     pub(crate) async fn revoke(&self, site: &Site, token: &str) -> Answer {
-        self.post(site, "/revoke", Params::of(&[("token", token)])).await
+        self.post(site, "/revoke", Params::of(&[("token", token)]))
+            .await
     }
 
     /// The whole code flow: the members of the token response.

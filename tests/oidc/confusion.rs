@@ -11,6 +11,7 @@ use crate::site::Site;
 use crate::stack;
 
 /// Where it is presented.
+#[rustfmt::skip]
 const PLACES: [&str; 8] = [
     "code", "refresh_token", "userinfo", "introspection", "session", "interaction", "login hint", "logout hint",
 ];
@@ -21,12 +22,19 @@ async fn is_taken(site: &Site, client: &Client, place: &str, value: &str) -> boo
         "refresh_token" => client.refresh(site, value).await.status == 200,
         "introspection" => client.is_active(site, value).await,
         "userinfo" => {
-            let request = site.request(Method::GET, "/userinfo").header("authorization", format!("Bearer {value}"));
+            let request = site
+                .request(Method::GET, "/userinfo")
+                .header("authorization", format!("Bearer {value}"));
             site.send(request.body(Vec::new()).unwrap()).await.status == 200
         }
         "session" => {
-            let place = format!("/authorize?{}", client.request().set("prompt", "none").encode());
-            let request = site.request(Method::GET, &place).header("cookie", format!("signet-session={value}"));
+            let place = format!(
+                "/authorize?{}",
+                client.request().set("prompt", "none").encode()
+            );
+            let request = site
+                .request(Method::GET, &place)
+                .header("cookie", format!("signet-session={value}"));
             let answer = site.send(request.body(Vec::new()).unwrap()).await;
             answer.header("location").contains("code=")
         }
@@ -61,11 +69,28 @@ async fn everything_as_everything_else() {
         let text = |name: &str| tokens[name].as_str().unwrap().to_owned();
         let code = person.code(&client, "openid").await;
         person.at_login = AtLogin::Stop;
-        let login = person.authorize(&client.request().set("prompt", "login")).await;
+        let login = person
+            .authorize(&client.request().set("prompt", "login"))
+            .await;
         let page = login.answer.text();
-        let interaction = page.split("interaction=").nth(1).unwrap().split('"').next().unwrap().to_owned();
-        let csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let interaction = page
+            .split("interaction=")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned();
+        let csrf = page
+            .split("name=\"csrf\" value=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned();
         let browser = person.cookies["signet-browser"].clone();
+        #[rustfmt::skip]
         let things: [(&str, String, &[&str]); 8] = [
             ("access token", text("access_token"), &["userinfo", "introspection"]),
             ("ID token", text("id_token"), &["login hint", "logout hint"]),
@@ -79,8 +104,13 @@ async fn everything_as_everything_else() {
         ];
         for (thing, value, fits) in things {
             // Where it does not belong first: that must not use it up.
-            let (fitting, others): (Vec<&str>, Vec<&str>) = PLACES.iter().partition(|place| fits.contains(place));
-            for (place, wanted) in others.iter().map(|place| (place, false)).chain(fitting.iter().map(|place| (place, true))) {
+            let (fitting, others): (Vec<&str>, Vec<&str>) =
+                PLACES.iter().partition(|place| fits.contains(place));
+            for (place, wanted) in others
+                .iter()
+                .map(|place| (place, false))
+                .chain(fitting.iter().map(|place| (place, true)))
+            {
                 let taken = is_taken(&site, &client, place, &value).await;
                 assert_eq!(taken, wanted, "{thing} of {} as {place}", client.id);
             }

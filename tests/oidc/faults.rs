@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use nix::sys::signal::Signal::{self, SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
+use nix::sys::signal::Signal::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use tokio::task::JoinHandle;
 
 use crate::client::Client;
 use crate::params::Params;
-use crate::person::{Person, Place};
+use crate::person::Person;
 use crate::registration::{JWT_RS, POST, WEB};
 use crate::site::{Answer, Site};
 use crate::stack::{self, Options, Stack};
 
-const UNAVAILABLE: &str = "503 temporarily_unavailable";
+pub(crate) const UNAVAILABLE: &str = "503 temporarily_unavailable";
 const INVALID: &str = "400 invalid_grant";
 /// How long a claimed code waits for its owner.
 const LEASE: Duration = Duration::from_secs(5);
 
-fn two_gateways() -> Arc<Stack> {
+pub(crate) fn two_gateways() -> Arc<Stack> {
     Arc::new(stack::start(&Options {
         gateways: 2,
         ..Options::default()
@@ -34,9 +34,13 @@ async fn redeem(site: &Site, client: Client, code: &str) -> String {
     outcome(&site.try_send(request).await.unwrap())
 }
 
-fn outcome(answer: &Answer) -> String {
+pub(crate) fn outcome(answer: &Answer) -> String {
     let outcome = answer.outcome();
-    assert_eq!(answer.header("retry-after").is_empty(), outcome != UNAVAILABLE, "{outcome}");
+    assert_eq!(
+        answer.header("retry-after").is_empty(),
+        outcome != UNAVAILABLE,
+        "{outcome}"
+    );
     assert_eq!(answer.header("cache-control"), "no-store", "{outcome}");
     outcome
 }
@@ -59,7 +63,7 @@ async fn codes(person: &mut Person, count: usize) -> Vec<(Client, String)> {
 }
 
 /// Starts a process again, without holding up who sends requests meanwhile.
-fn start_again(stack: &Arc<Stack>, name: &'static str) -> JoinHandle<()> {
+pub(crate) fn start_again(stack: &Arc<Stack>, name: &'static str) -> JoinHandle<()> {
     let stack = Arc::clone(stack);
     tokio::task::spawn_blocking(move || stack.start_again(name))
 }
@@ -84,7 +88,11 @@ async fn key_service_killed_between_claim_and_commit() {
     let waiting = redeem_all(&site, &codes);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let (client, code) = &codes[0];
-    assert_eq!(redeem(&site, *client, code).await, INVALID, "while another has claimed it");
+    assert_eq!(
+        redeem(&site, *client, code).await,
+        INVALID,
+        "while another has claimed it"
+    );
     stack.signal("key-service", SIGKILL);
     for outcome in join_all(waiting).await {
         assert_eq!(outcome.unwrap(), UNAVAILABLE);
@@ -94,7 +102,10 @@ async fn key_service_killed_between_claim_and_commit() {
         assert_eq!(outcome.unwrap(), UNAVAILABLE);
     }
     assert_eq!(site.get("/jwks").await.status, 200);
-    assert_eq!(site.get("/.well-known/openid-configuration").await.status, 200);
+    assert_eq!(
+        site.get("/.well-known/openid-configuration").await.status,
+        200
+    );
     let own = Params::of(&[("grant_type", "client_credentials")]);
     assert_eq!(WEB.post(&site, "/token", own).await.outcome(), "200");
     let late = person.code(&WEB, "openid").await;
@@ -131,7 +142,9 @@ async fn killed_at_random(stack: &Arc<Stack>, person: &mut Person) {
                         match redeem(&person.site, client, &code).await.as_str() {
                             "200" => break,
                             UNAVAILABLE => refused += 1,
-                            other => panic!("{other} after an outage, for a code that gave nothing"),
+                            other => {
+                                panic!("{other} after an outage, for a code that gave nothing")
+                            }
                         }
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
@@ -155,7 +168,10 @@ async fn killed_at_random(stack: &Arc<Stack>, person: &mut Person) {
         redeemed += some;
         refused += none;
     }
-    assert!(redeemed > 36 && refused > 0, "{redeemed} redeemed, {refused} refused");
+    assert!(
+        redeemed > 36 && refused > 0,
+        "{redeemed} redeemed, {refused} refused"
+    );
 }
 
 /// A gateway that was stopped for longer than its claim lasts has lost it.
@@ -180,7 +196,10 @@ async fn gateway_stopped_between_claim_and_commit() {
     stack.signal("gateway0", SIGCONT);
     for outcome in join_all(waiting).await {
         let outcome = outcome.unwrap();
-        assert!([INVALID, UNAVAILABLE].contains(&outcome.as_str()), "{outcome}");
+        assert!(
+            [INVALID, UNAVAILABLE].contains(&outcome.as_str()),
+            "{outcome}"
+        );
     }
     terminated(&stack, person).await;
 }
@@ -212,130 +231,26 @@ async fn terminated(stack: &Arc<Stack>, mut person: Person) {
                 assert_eq!(outcome, "200");
                 answered += 1;
             } else {
-                assert_eq!(redeem(&site.at(1), client, &code).await, "200", "it was carried out");
+                assert_eq!(
+                    redeem(&site.at(1), client, &code).await,
+                    "200",
+                    "it was carried out"
+                );
                 unanswered += 1;
             }
         }
     }
-    assert!(answered > 0 && unanswered > 0, "{answered} answered, {unanswered} not");
+    assert!(
+        answered > 0 && unanswered > 0,
+        "{answered} answered, {unanswered} not"
+    );
     let begun = Instant::now();
     start_again(stack, "gateway0").await.unwrap();
     let recovery = begun.elapsed();
-    assert!(recovery < Duration::from_secs(1), "{recovery:?}, its end included");
+    assert!(
+        recovery < Duration::from_secs(1),
+        "{recovery:?}, its end included"
+    );
     assert!(!stack.log("gateway0").contains("cut off"));
     assert_orderly(stack, &["gateway0", "gateway1", "key-service"]);
-}
-
-#[tokio::test]
-async fn redis_killed() {
-    let stack = two_gateways();
-    let site = stack.site();
-    let mut person = Person::new(&site, 0);
-    let tokens = WEB.tokens(&mut person, "openid offline_access").await;
-    let stop = Arc::new(AtomicBool::new(false));
-    // Requests all the while, on kept connections.
-    let callers = (0..6).map(|number| {
-        let (site, stop) = (stack.site().at(number % 2), Arc::clone(&stop));
-        tokio::spawn(async move {
-            let mut outcomes = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                let own = Params::of(&[("grant_type", "client_credentials")]);
-                let answer = site.try_send(WEB.build(&site, "/token", own)).await.unwrap();
-                outcomes.push(outcome(&answer));
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            outcomes
-        })
-    });
-    let callers: Vec<_> = callers.collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    stack.signal("redis", SIGKILL);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let refresh = [("grant_type", "refresh_token"), ("refresh_token", tokens["refresh_token"].as_str().unwrap())];
-    let code = Params::of(&[("grant_type", "authorization_code"), ("redirect_uri", WEB.redirect_uri)]);
-    let code = code.set("code", tokens["access_token"].as_str().unwrap());
-    for gateway in 0..2 {
-        let site = site.at(gateway);
-        // Nobody is signed out, or told that a token is bad, because we cannot look.
-        let requests = [
-            WEB.build(&site, "/token", Params::of(&refresh)),
-            WEB.build(&site, "/token", code.clone()),
-            WEB.build(&site, "/introspect", Params::of(&[("token", tokens["access_token"].as_str().unwrap())])),
-            WEB.build(&site, "/revoke", Params::of(&[("token", tokens["refresh_token"].as_str().unwrap())])),
-        ];
-        for request in requests {
-            let path = request.uri().path().to_owned();
-            assert_eq!(outcome(&site.try_send(request).await.unwrap()), UNAVAILABLE, "{path}");
-        }
-        let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
-        let userinfo = site.request(http::Method::GET, "/userinfo").header("authorization", bearer);
-        let answer = site.try_send(userinfo.body(Vec::new()).unwrap()).await.unwrap();
-        assert_eq!(outcome(&answer), UNAVAILABLE, "/userinfo");
-        for (path, status) in [
-            (format!("/authorize?{}", WEB.request().encode()), 503),
-            ("/health/ready".to_owned(), 503),
-            ("/health/live".to_owned(), 200),
-            ("/jwks".to_owned(), 200),
-        ] {
-            let request = site.request(http::Method::GET, &path).body(Vec::new()).unwrap();
-            assert_eq!(site.try_send(request).await.unwrap().status, status, "{path}");
-        }
-    }
-    start_again(&stack, "redis").await.unwrap();
-    let begun = Instant::now();
-    for gateway in 0..2 {
-        let site = site.at(gateway);
-        let ready = || site.request(http::Method::GET, "/health/ready").body(Vec::new()).unwrap();
-        while site.try_send(ready()).await.unwrap().status != 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let recovery = begun.elapsed();
-        assert!(recovery <= Duration::from_secs(1), "{recovery:?}");
-    }
-    // What it held is gone, and people sign in anew.
-    WEB.tokens(&mut person, "openid offline_access").await;
-    stop.store(true, Ordering::Relaxed);
-    for outcomes in join_all(callers).await {
-        let mut outcomes = outcomes.unwrap();
-        outcomes.dedup();
-        assert_eq!(outcomes, ["200", UNAVAILABLE, "200"]);
-    }
-    for name in ["gateway0", "gateway1"] {
-        assert!(!stack.log(name).contains("panicked"), "{name}");
-    }
-    away_at_the_start(&stack, &mut person).await;
-}
-
-/// Gateways start without the store and without keys, and say that they are not ready until both are there.
-async fn away_at_the_start(stack: &Arc<Stack>, person: &mut Person) {
-    for name in ["gateway0", "redis", "key-service"] {
-        stack.signal(name, SIGKILL);
-    }
-    let (issuer, site) = (person.site.issuer().to_owned(), person.site.at(0));
-    let mut gateway = stack.alone("gateway0");
-    for (missing, back) in [("store", "redis"), ("key-service", "key-service")] {
-        let begun = Instant::now();
-        loop {
-            let request = site.request(http::Method::GET, "/health/ready").body(Vec::new()).unwrap();
-            match site.try_send(request).await {
-                Ok(answer) if answer.text().contains(missing) => {
-                    assert_eq!(answer.status, 503);
-                    break;
-                }
-                other => assert!(begun.elapsed() < Duration::from_secs(5), "{missing}: {other:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        start_again(stack, back).await.unwrap();
-    }
-    let begun = Instant::now();
-    while site.try_send(site.request(http::Method::GET, "/health/ready").body(Vec::new()).unwrap()).await.unwrap().status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(4));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    person.cookies.clear();
-    let landing = person.authorize(&WEB.request()).await;
-    assert_eq!((landing.place, landing.field("iss")), (Place::Query, issuer.as_str()));
-    gateway.kill().unwrap();
-    gateway.wait().unwrap();
 }

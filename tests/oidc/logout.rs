@@ -8,6 +8,7 @@ use crate::registration::{POST, WEB};
 use crate::stack;
 
 const BYE: &str = "https://rp.example/bye";
+const BYE_QUERY: &str = "https://rp.example/bye?x=1";
 
 struct SignedIn {
     person: Person,
@@ -40,14 +41,16 @@ async fn is_alive(person: &Person) -> bool {
 async fn with_a_hint() {
     let sites = [("GET", false), ("POST", true)];
     for (method, post) in sites {
-        for (row, more, location) in [
+        #[rustfmt::skip]
+        let rows = [
             ("bare", &[][..], None),
             ("redirect", &[("post_logout_redirect_uri", BYE)], Some(BYE.to_owned())),
-            ("state", &[("post_logout_redirect_uri", BYE), ("state", "a b&c\r\n")], Some(format!("{BYE}?state=a+b%26c%0D%0A"))),
-            ("query", &[("post_logout_redirect_uri", "https://rp.example/bye?x=1"), ("state", "s")], Some("https://rp.example/bye?x=1&state=s".to_owned())),
+            ("state", &[("post_logout_redirect_uri", BYE), ("state", "a&c\r\n")], Some(format!("{BYE}?state=a%26c%0D%0A"))),
+            ("query", &[("post_logout_redirect_uri", BYE_QUERY), ("state", "s")], Some(format!("{BYE_QUERY}&state=s"))),
             ("client_id", &[("client_id", "web"), ("post_logout_redirect_uri", BYE)], Some(BYE.to_owned())),
             ("state alone", &[("state", "s")], None),
-        ] {
+        ];
+        for (row, more, location) in rows {
             let SignedIn { mut person, hint } = signed_in(45).await;
             let before = person.clone();
             assert!(is_alive(&before).await);
@@ -57,13 +60,31 @@ async fn with_a_hint() {
                 false => person.open(&format!("/logout?{form}")).await,
             };
             match location {
-                Some(location) => assert_eq!((answer.status, answer.header("location")), (303, location.as_str()), "{method} {row}"),
-                None => assert_eq!(Page::parse(&answer.text()).heading, "You are logged out", "{method} {row}"),
+                Some(location) => assert_eq!(
+                    (answer.status, answer.header("location")),
+                    (303, location.as_str()),
+                    "{method} {row}"
+                ),
+                None => assert_eq!(
+                    Page::parse(&answer.text()).heading,
+                    "You are logged out",
+                    "{method} {row}"
+                ),
             }
-            assert_eq!(person.session(), "", "{method} {row}: the cookie is removed");
-            assert!(!is_alive(&before).await, "{method} {row}: and opens nothing");
+            assert_eq!(
+                person.session(),
+                "",
+                "{method} {row}: the cookie is removed"
+            );
+            assert!(
+                !is_alive(&before).await,
+                "{method} {row}: and opens nothing"
+            );
             // Once more: nobody is signed in, and that is no error.
-            assert!(person.open(&format!("/logout?{form}")).await.status < 400, "{method} {row}");
+            assert!(
+                person.open(&format!("/logout?{form}")).await.status < 400,
+                "{method} {row}"
+            );
         }
     }
 }
@@ -71,13 +92,15 @@ async fn with_a_hint() {
 #[tokio::test]
 async fn without_a_hint_the_person_is_asked() {
     let SignedIn { hint, .. } = signed_in(46).await;
-    for (row, query) in [
+    #[rustfmt::skip]
+    let rows = [
         ("nothing", Params::default()),
         ("state alone", Params::of(&[("state", "s")])),
         ("client_id", Params::of(&[("client_id", "web")])),
         ("client_id and address", Params::of(&[("client_id", "web"), ("post_logout_redirect_uri", BYE), ("state", "s")])),
         ("another person's hint", Params::of(&[("id_token_hint", &hint)])),
-    ] {
+    ];
+    for (row, query) in rows {
         let mut person = signed_in(47).await.person;
         let before = person.clone();
         for post in [false, true] {
@@ -91,17 +114,31 @@ async fn without_a_hint_the_person_is_asked() {
             if !post {
                 continue;
             }
-            for (wrong, form) in [
+            #[rustfmt::skip]
+            let rows = [
                 ("no token", page.filled(&[], "logout-confirm").without("csrf").and("csrf", "x")),
                 ("another's token", page.filled(&[], "logout-confirm").set("csrf", &"A".repeat(43))),
-            ] {
-                assert_eq!(person.submit(&page.action, &form.encode()).await.status, 400, "{row}, {wrong}");
+            ];
+            for (wrong, form) in rows {
+                assert_eq!(
+                    person.submit(&page.action, &form.encode()).await.status,
+                    400,
+                    "{row}, {wrong}"
+                );
                 assert!(is_alive(&before).await, "{row}, {wrong}");
             }
-            let answer = person.submit(&page.action, &page.filled(&[], "logout-confirm").encode()).await;
+            let answer = person
+                .submit(&page.action, &page.filled(&[], "logout-confirm").encode())
+                .await;
             match row {
-                "client_id and address" => assert_eq!(answer.header("location"), format!("{BYE}?state=s")),
-                _ => assert_eq!(Page::parse(&answer.text()).heading, "You are logged out", "{row}"),
+                "client_id and address" => {
+                    assert_eq!(answer.header("location"), format!("{BYE}?state=s"))
+                }
+                _ => assert_eq!(
+                    Page::parse(&answer.text()).heading,
+                    "You are logged out",
+                    "{row}"
+                ),
             }
             assert!(!is_alive(&before).await, "{row}");
         }
@@ -112,9 +149,11 @@ async fn without_a_hint_the_person_is_asked() {
 async fn refused() {
     let SignedIn { mut person, hint } = signed_in(48).await;
     let theirs = POST.tokens(&mut person, "openid").await;
+    let id_token = theirs["id_token"].as_str().unwrap();
     let (head, _) = hint.rsplit_once('.').unwrap();
     let with = |name: &str, value: &str| Params::of(&[("id_token_hint", &hint)]).set(name, value);
     let long = "s".repeat(4097);
+    #[rustfmt::skip]
     let rows: Vec<(&str, Params)> = vec![
         ("unregistered", with("post_logout_redirect_uri", "https://evil.test/")),
         ("a redirect URI", with("post_logout_redirect_uri", WEB.redirect_uri)),
@@ -125,7 +164,7 @@ async fn refused() {
         ("script", with("post_logout_redirect_uri", "javascript:alert(1)")),
         ("address without client", Params::of(&[("post_logout_redirect_uri", BYE)])),
         ("address of another client", Params::of(&[("post_logout_redirect_uri", BYE), ("client_id", "post")])),
-        ("address and another's hint", with("post_logout_redirect_uri", BYE).set("id_token_hint", theirs["id_token"].as_str().unwrap())),
+        ("address and another's hint", with("post_logout_redirect_uri", BYE).set("id_token_hint", id_token)),
         ("another client_id", with("client_id", "post")),
         ("unsigned", with("id_token_hint", &format!("{head}."))),
         ("alg none", with("id_token_hint", "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJ1c2VyNDgifQ.")),
@@ -143,7 +182,12 @@ async fn refused() {
                 false => person.open(&format!("/logout?{}", query.encode())).await,
             };
             let heading = Page::parse(&answer.text()).heading;
-            assert_eq!((answer.status, heading.as_str()), (400, "Logout error"), "{row}: {}", answer.text());
+            assert_eq!(
+                (answer.status, heading.as_str()),
+                (400, "Logout error"),
+                "{row}: {}",
+                answer.text()
+            );
             assert_eq!(answer.header("location"), "", "{row}");
             assert!(!answer.text().contains("evil.test"), "{row}");
         }

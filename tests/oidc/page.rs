@@ -27,9 +27,13 @@ impl Page {
             ..Page::default()
         };
         for tag in html.split('<').skip(1) {
-            let attribute = |name: &str| between(tag, &format!(" {name}=\""), "\"").unwrap_or_default();
+            let attribute =
+                |name: &str| between(tag, &format!(" {name}=\""), "\"").unwrap_or_default();
             for kind in ["form", "input", "button"] {
-                if tag.strip_prefix(kind).is_none_or(|rest| !rest.starts_with(' ')) {
+                if tag
+                    .strip_prefix(kind)
+                    .is_none_or(|rest| !rest.starts_with(' '))
+                {
                     continue;
                 }
                 if kind == "form" {
@@ -78,6 +82,14 @@ impl Page {
 fn between(text: &str, begin: &str, end: &str) -> Option<String> {
     let rest = text.split_once(begin)?.1;
     let escaped = rest.split_once(end)?.0;
-    let names = [("&#34;", "\""), ("&#39;", "'"), ("&#60;", "<"), ("&#62;", ">"), ("&#38;", "&")];
-    Some(names.iter().fold(escaped.to_owned(), |text, (from, to)| text.replace(from, to)))
+    let names = [
+        ("&#34;", "\""),
+        ("&#39;", "'"),
+        ("&#60;", "<"),
+        ("&#62;", ">"),
+        ("&#38;", "&"),
+    ];
+    Some(names.iter().fold(escaped.to_owned(), |text, (from, to)| {
+        text.replace(from, to)
+    }))
 }

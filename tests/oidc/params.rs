@@ -15,7 +15,11 @@ impl Params {
     }
 
     pub(crate) fn decode(encoded: &str) -> Params {
-        Params(form_urlencoded::parse(encoded.as_bytes()).into_owned().collect())
+        Params(
+            form_urlencoded::parse(encoded.as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     /// One value and no other.
@@ -36,12 +40,16 @@ impl Params {
 
     /// Each as `set`.
     pub(crate) fn with(self, pairs: &[(&str, &str)]) -> Params {
-        pairs.iter().fold(self, |params, (name, value)| params.set(name, value))
+        pairs
+            .iter()
+            .fold(self, |params, (name, value)| params.set(name, value))
     }
 
     pub(crate) fn first(&self, name: &str) -> Option<&str> {
         let mut pairs = self.0.iter();
-        pairs.find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        pairs
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
@@ -49,7 +57,9 @@ impl Params {
     }
 
     pub(crate) fn encode(&self) -> String {
-        Serializer::new(String::new()).extend_pairs(&self.0).finish()
+        Serializer::new(String::new())
+            .extend_pairs(&self.0)
+            .finish()
     }
 
     /// Fails when a name is repeated.

@@ -129,7 +129,9 @@ impl Person {
 
     /// A code for a legal request of this client with this scope.
     pub(crate) async fn code(&mut self, client: &Client, scope: &str) -> String {
-        self.authorize(&client.request().set("scope", scope)).await.code()
+        self.authorize(&client.request().set("scope", scope))
+            .await
+            .code()
     }
 
     /// Follows redirects and fills in forms to the end.
@@ -173,7 +175,10 @@ impl Person {
     }
 
     fn press_at_login(&self) -> Option<(&'static str, Vec<(&'static str, String)>)> {
-        let typed = vec![("username", self.username.clone()), ("password", PASSWORD.to_owned())];
+        let typed = vec![
+            ("username", self.username.clone()),
+            ("password", PASSWORD.to_owned()),
+        ];
         match self.at_login {
             AtLogin::SignIn => Some(("login-submit", typed)),
             AtLogin::Cancel => Some(("login-cancel", Vec::new())),
@@ -193,7 +198,9 @@ impl Person {
 
     /// GET with the cookies.
     pub(crate) async fn open(&mut self, place: &str) -> Answer {
-        let request = self.browser(self.site.request(Method::GET, place)).body(Vec::new());
+        let request = self
+            .browser(self.site.request(Method::GET, place))
+            .body(Vec::new());
         let answer = self.site.send(request.unwrap()).await;
         self.keep_cookies(&answer);
         answer
@@ -215,7 +222,11 @@ impl Person {
     }
 
     fn browser(&self, builder: http::request::Builder) -> http::request::Builder {
-        let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         match pairs.is_empty() {
             true => builder,
             false => builder.header(header::COOKIE, pairs.join("; ")),
@@ -243,10 +254,17 @@ impl Person {
 fn redirect(location: &str, answer: Answer) -> Landing {
     let (place, (uri, fields)) = match location.split_once('#') {
         Some(parts) => (Place::Fragment, parts),
-        None => (Place::Query, location.split_once('?').unwrap_or((location, ""))),
+        None => (
+            Place::Query,
+            location.split_once('?').unwrap_or((location, "")),
+        ),
     };
     // RFC 9700 §4.2.4: neither the code nor the state may leave in a Referer.
-    assert_eq!(answer.header("referrer-policy"), "no-referrer", "{location}");
+    assert_eq!(
+        answer.header("referrer-policy"),
+        "no-referrer",
+        "{location}"
+    );
     Landing {
         place,
         uri: uri.to_owned(),

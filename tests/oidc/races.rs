@@ -26,10 +26,16 @@ struct Callers(Vec<Site>);
 
 impl Callers {
     async fn new(stack: &Stack, count: usize) -> Callers {
-        let sites = (0..count).map(|number| stack.site().at(number % 3)).collect();
+        let sites = (0..count)
+            .map(|number| stack.site().at(number % 3))
+            .collect();
         let callers = Callers(sites);
         callers
-            .at_once(|site| site.request(http::Method::GET, "/jwks").body(Vec::new()).unwrap())
+            .at_once(|site| {
+                site.request(http::Method::GET, "/jwks")
+                    .body(Vec::new())
+                    .unwrap()
+            })
             .await;
         callers
     }
@@ -60,12 +66,18 @@ fn outcomes(answers: &[Answer]) -> BTreeMap<String, usize> {
 
 #[track_caller]
 fn check(what: &str, answers: &[Answer], expected: &[(&str, usize)]) {
-    let expected = expected.iter().map(|&(outcome, count)| (outcome.to_owned(), count));
+    let expected = expected
+        .iter()
+        .map(|&(outcome, count)| (outcome.to_owned(), count));
     assert_eq!(outcomes(answers), expected.collect(), "{what}");
 }
 
 fn success(answers: &[Answer]) -> serde_json::Value {
-    answers.iter().find(|answer| answer.status == 200).unwrap().json()
+    answers
+        .iter()
+        .find(|answer| answer.status == 200)
+        .unwrap()
+        .json()
 }
 
 #[tokio::test]
@@ -78,8 +90,9 @@ async fn one_code_fifty_callers() {
         // Tokens of each kind: signed twice, and signed once and stored.
         let client = if round % 4 == 0 { JWT } else { POST };
         let code = person.code(&client, "openid offline_access").await;
-        let answers =
-            callers.at_once(|site| client.build(site, "/token", client.redemption(&code))).await;
+        let answers = callers
+            .at_once(|site| client.build(site, "/token", client.redemption(&code)))
+            .await;
         check(
             &format!("round {round}"),
             &answers,
@@ -87,8 +100,14 @@ async fn one_code_fifty_callers() {
         );
         if round + 1 == ROUNDS {
             // Whoever comes after the race has an old code, and what it gave is taken back.
-            assert_eq!(client.redeem(&site, &code).await.outcome(), "400 invalid_grant");
-            let token = success(&answers)["access_token"].as_str().unwrap().to_owned();
+            assert_eq!(
+                client.redeem(&site, &code).await.outcome(),
+                "400 invalid_grant"
+            );
+            let token = success(&answers)["access_token"]
+                .as_str()
+                .unwrap()
+                .to_owned();
             assert!(!client.is_active(&site, &token).await);
         }
     }
@@ -100,18 +119,24 @@ async fn one_refresh_token_fifty_callers() {
     let site = stack.site();
     let callers = Callers::new(stack, CALLERS).await;
     let mut person = Person::new(&site, 51);
-    let form = |token: &str| Params::of(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
+    let form =
+        |token: &str| Params::of(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
     let tokens = POST.tokens(&mut person, "openid offline_access").await;
     let mut current = tokens["refresh_token"].as_str().unwrap().to_owned();
     let mut all = Vec::new();
     for round in 0..ROUNDS {
-        let answers = callers.at_once(|site| POST.build(site, "/token", form(&current))).await;
+        let answers = callers
+            .at_once(|site| POST.build(site, "/token", form(&current)))
+            .await;
         check(&format!("round {round}"), &answers, &[("200", CALLERS)]);
         let answers: Vec<_> = answers.iter().map(Answer::json).collect();
         let next = answers[0]["refresh_token"].as_str().unwrap().to_owned();
         assert_ne!(next, current);
         for answer in &answers {
-            assert_eq!(answer["refresh_token"], next, "round {round}: a second successor");
+            assert_eq!(
+                answer["refresh_token"], next,
+                "round {round}: a second successor"
+            );
         }
         if round + 1 == ROUNDS {
             for answer in answers {
@@ -122,13 +147,22 @@ async fn one_refresh_token_fifty_callers() {
         current = next;
     }
     for token in &all {
-        assert!(POST.is_active(&site, token).await, "each caller's access token works");
+        assert!(
+            POST.is_active(&site, token).await,
+            "each caller's access token works"
+        );
     }
 
     // After the window an old one has leaked, however many bring it.
     tokio::time::sleep(GRACE + Duration::from_millis(200)).await;
-    let answers = callers.at_once(|site| POST.build(site, "/token", form(&current))).await;
-    check("after the window", &answers, &[("400 invalid_grant", CALLERS)]);
+    let answers = callers
+        .at_once(|site| POST.build(site, "/token", form(&current)))
+        .await;
+    check(
+        "after the window",
+        &answers,
+        &[("400 invalid_grant", CALLERS)],
+    );
     for token in &all {
         assert!(!POST.is_active(&site, token).await, "the family is revoked");
     }
@@ -142,7 +176,9 @@ async fn one_assertion_many_callers() {
     let callers = Callers::new(stack, CALLERS).await;
     let form = Params::of(&[("grant_type", "client_credentials")]);
     for round in 0..50 {
-        let body = signing().build(&stack.site(), "/token", form.clone()).into_body();
+        let body = signing()
+            .build(&stack.site(), "/token", form.clone())
+            .into_body();
         let body = String::from_utf8(body).unwrap();
         let answers = callers
             .at_once(|site| form_of(site.request(http::Method::POST, "/token"), &body))
@@ -166,9 +202,14 @@ async fn one_approval_many_presses() {
     for round in 0..30 {
         let landing = person.authorize(&CAREFUL.request()).await;
         let page = Page::parse(&landing.answer.text());
-        let form = page.filled(&[("remember", String::new())], "consent-allow").encode();
-        let cookies: Vec<_> =
-            person.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let form = page
+            .filled(&[("remember", String::new())], "consent-allow")
+            .encode();
+        let cookies: Vec<_> = person
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let answers = callers
             .at_once(|site| {
                 let request = site.request(http::Method::POST, &page.action);

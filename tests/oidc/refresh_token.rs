@@ -15,7 +15,9 @@ use crate::verified::id_token;
 const INVALID: &str = "400 invalid_grant";
 
 fn text<'a>(tokens: &'a Value, name: &str) -> &'a str {
-    tokens[name].as_str().unwrap_or_else(|| panic!("no {name}: {tokens}"))
+    tokens[name]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {name}: {tokens}"))
 }
 
 #[tokio::test]
@@ -23,7 +25,9 @@ async fn rotation() {
     let site = stack::shared().site();
     let mut person = Person::new(&site, 31);
     for client in [WEB, JWT, PUBLIC, POST] {
-        let mut before = client.tokens(&mut person, "openid email offline_access").await;
+        let mut before = client
+            .tokens(&mut person, "openid email offline_access")
+            .await;
         let first = id_token(&site, client.id, &before).await;
         for _ in 0..3 {
             let answer = client.refresh(&site, text(&before, "refresh_token")).await;
@@ -39,7 +43,10 @@ async fn rotation() {
                 assert_eq!(claims[same], first[same], "{same}");
             }
             assert!(claims["iat"].as_i64() >= first["iat"].as_i64());
-            assert!(claims.get("nonce").is_none(), "a renewed one should have no nonce");
+            assert!(
+                claims.get("nonce").is_none(),
+                "a renewed one should have no nonce"
+            );
             before = after;
         }
     }
@@ -56,9 +63,16 @@ async fn repeated_within_grace_and_after() {
         let second = client.refresh(&site, old).await.json();
         for _ in 0..3 {
             let again = client.refresh(&site, old).await.json();
-            assert_eq!(again["refresh_token"], second["refresh_token"], "{}", client.id);
+            assert_eq!(
+                again["refresh_token"], second["refresh_token"],
+                "{}",
+                client.id
+            );
         }
-        let third = client.refresh(&site, text(&second, "refresh_token")).await.json();
+        let third = client
+            .refresh(&site, text(&second, "refresh_token"))
+            .await
+            .json();
         assert_ne!(third["refresh_token"], second["refresh_token"]);
         tokio::time::sleep(Duration::from_millis(3200)).await;
         assert!(client.is_active(&site, text(&third, "access_token")).await);
@@ -72,17 +86,69 @@ async fn reuse_of_an_older_one_ends_the_family_at_once() {
     let site = stack::shared().site();
     let mut person = Person::new(&site, 33);
     let first = WEB.tokens(&mut person, "openid offline_access").await;
-    let second = WEB.refresh(&site, text(&first, "refresh_token")).await.json();
-    let third = WEB.refresh(&site, text(&second, "refresh_token")).await.json();
-    ended(&site, WEB, text(&first, "refresh_token"), &[&first, &second, &third]).await;
+    let second = WEB
+        .refresh(&site, text(&first, "refresh_token"))
+        .await
+        .json();
+    let third = WEB
+        .refresh(&site, text(&second, "refresh_token"))
+        .await
+        .json();
+    ended(
+        &site,
+        WEB,
+        text(&first, "refresh_token"),
+        &[&first, &second, &third],
+    )
+    .await;
 }
 
 async fn ended(site: &Site, client: crate::client::Client, presented: &str, all: &[&Value]) {
-    assert_eq!(client.refresh(site, presented).await.outcome(), INVALID, "{}", client.id);
+    assert_eq!(
+        client.refresh(site, presented).await.outcome(),
+        INVALID,
+        "{}",
+        client.id
+    );
     for tokens in all {
-        assert!(!client.is_active(site, text(tokens, "access_token")).await, "{}", client.id);
-        assert!(!client.is_active(site, text(tokens, "refresh_token")).await, "{}", client.id);
-        assert_eq!(client.refresh(site, text(tokens, "refresh_token")).await.outcome(), INVALID);
+        assert!(
+            !client.is_active(site, text(tokens, "access_token")).await,
+            "{}",
+            client.id
+        );
+        assert!(
+            !client.is_active(site, text(tokens, "refresh_token")).await,
+            "{}",
+            client.id
+        );
+        assert_eq!(
+            client
+                .refresh(site, text(tokens, "refresh_token"))
+                .await
+                .outcome(),
+            INVALID
+        );
+    }
+}
+
+/// Nothing that was issued is lost by what is issued later (safety.md 2).
+#[tokio::test]
+async fn access_tokens_outlive_the_rotation() {
+    let site = stack::shared().site();
+    let mut person = Person::new(&site, 56);
+    for client in [WEB, JWT] {
+        let mut all = vec![client.tokens(&mut person, "openid offline_access").await];
+        for _ in 0..20 {
+            let last = text(all.last().unwrap(), "refresh_token");
+            all.push(client.refresh(&site, last).await.json());
+        }
+        for tokens in &all {
+            assert!(
+                client.is_active(&site, text(tokens, "access_token")).await,
+                "{}",
+                client.id
+            );
+        }
     }
 }
 
@@ -93,27 +159,57 @@ async fn of_others_and_tampered() {
     let mut person = Person::new(&site, 34);
     let tokens = WEB.tokens(&mut person, "openid offline_access").await;
     let mine = text(&tokens, "refresh_token");
-    let form = |token: &str| Params::of(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
+    let form =
+        |token: &str| Params::of(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
     for client in [PUBLIC, JWT, CAREFUL, POST] {
-        assert_eq!(client.refresh(&site, mine).await.outcome(), INVALID, "{}", client.id);
+        assert_eq!(
+            client.refresh(&site, mine).await.outcome(),
+            INVALID,
+            "{}",
+            client.id
+        );
     }
     let theirs = PUBLIC.tokens(&mut person, "openid offline_access").await;
-    assert_eq!(WEB.refresh(&site, text(&theirs, "refresh_token")).await.outcome(), INVALID, "a public client's");
+    assert_eq!(
+        WEB.refresh(&site, text(&theirs, "refresh_token"))
+            .await
+            .outcome(),
+        INVALID,
+        "a public client's"
+    );
     let (tag, secret) = mine.split_once('.').unwrap();
-    for mutant in [
+    #[rustfmt::skip]
+    let rows = [
         format!("{mine}A"), mine[1..].to_owned(), mine[..mine.len() - 1].to_owned(), format!("{tag}."), tag.to_owned(),
         format!("{tag}.{}", "A".repeat(secret.len())), format!("{secret}.{tag}"), mine.to_uppercase(), format!("{mine} "),
-    ] {
-        assert_eq!(WEB.post(&site, "/token", form(&mutant)).await.outcome(), INVALID, "{mutant}");
+    ];
+    for mutant in rows {
+        assert_eq!(
+            WEB.post(&site, "/token", form(&mutant)).await.outcome(),
+            INVALID,
+            "{mutant}"
+        );
     }
-    for (row, form) in [
+    #[rustfmt::skip]
+    let rows = [
         ("twice", form(mine).and("refresh_token", mine)),
         ("empty", form("")),
-    ] {
-        assert_eq!(WEB.post(&site, "/token", form).await.outcome(), "400 invalid_request", "{row}");
+    ];
+    for (row, form) in rows {
+        assert_eq!(
+            WEB.post(&site, "/token", form).await.outcome(),
+            "400 invalid_request",
+            "{row}"
+        );
     }
     assert_eq!(WEB.refresh(&site, mine).await.outcome(), "200");
-    assert_eq!(PUBLIC.refresh(&site, text(&theirs, "refresh_token")).await.outcome(), "200");
+    assert_eq!(
+        PUBLIC
+            .refresh(&site, text(&theirs, "refresh_token"))
+            .await
+            .outcome(),
+        "200"
+    );
 }
 
 /// RT-06: narrower, never wider; what was narrowed once is not lost (RFC 6749 §6).
@@ -123,21 +219,31 @@ async fn scope() {
     let mut person = Person::new(&site, 35);
     let tokens = WEB.tokens(&mut person, "openid email offline_access").await;
     let mut current = text(&tokens, "refresh_token").to_owned();
-    for (row, asked, outcome) in [
+    #[rustfmt::skip]
+    let rows = [
         ("wider", "openid email profile", "400 invalid_scope"),
         ("another", "profile", "400 invalid_scope"),
         ("odd", "openid\"", "400 invalid_scope"),
         ("narrower", "openid", "200"),
         ("without openid", "email", "200"),
         ("all again", "openid email offline_access", "200"),
-    ] {
-        let form = Params::of(&[("grant_type", "refresh_token"), ("refresh_token", &current), ("scope", asked)]);
+    ];
+    for (row, asked, outcome) in rows {
+        let form = Params::of(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", &current),
+            ("scope", asked),
+        ]);
         let answer = WEB.post(&site, "/token", form).await;
         assert_eq!(answer.outcome(), outcome, "{row}");
         if answer.status == 200 {
             let tokens = answer.json();
             assert_eq!(tokens["scope"], asked, "{row}");
-            assert_eq!(tokens.get("id_token").is_some(), asked.contains("openid"), "{row}");
+            assert_eq!(
+                tokens.get("id_token").is_some(),
+                asked.contains("openid"),
+                "{row}"
+            );
             let said = WEB.introspect(&site, text(&tokens, "access_token")).await;
             assert_eq!(said["scope"], asked, "{row}");
             text(&tokens, "refresh_token").clone_into(&mut current);

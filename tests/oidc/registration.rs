@@ -45,17 +45,26 @@ pub(crate) const NARROW: Client = client("narrow", "https://narrow.example/cb", 
 static EC: LazyLock<Key> = LazyLock::new(|| Key::new("ec", "ES256"));
 static RSA: LazyLock<Key> = LazyLock::new(|| Key::new("rsa", "RS256"));
 /// One for each algorithm that the RSA key does not know.
-static OTHERS: LazyLock<[Key; 3]> =
-    LazyLock::new(|| [("p384", "ES384"), ("p521", "ES512"), ("ed", "EdDSA")].map(|(kid, alg)| Key::new(kid, alg)));
+static OTHERS: LazyLock<[Key; 3]> = LazyLock::new(|| {
+    [("p384", "ES384"), ("p521", "ES512"), ("ed", "EdDSA")].map(|(kid, alg)| Key::new(kid, alg))
+});
 
 /// `private_key_jwt`, ES256 alone.
 pub(crate) fn signing() -> Client {
-    client("signing", "https://signing.example/cb", Proof::Assertion(&EC))
+    client(
+        "signing",
+        "https://signing.example/cb",
+        Proof::Assertion(&EC),
+    )
 }
 
 /// `private_key_jwt` with the RSA key; any algorithm passes that fits one of its keys: see [`key_for`].
 pub(crate) fn signing_rs() -> Client {
-    client("signing-rs", "https://signing-rs.example/cb", Proof::Assertion(&RSA))
+    client(
+        "signing-rs",
+        "https://signing-rs.example/cb",
+        Proof::Assertion(&RSA),
+    )
 }
 
 /// The key with which `signing_rs` uses this algorithm.
@@ -69,7 +78,11 @@ pub(crate) fn key_for(alg: &str) -> Option<&'static Key> {
 
 /// `private_key_jwt`; the audience of its assertions may be the token endpoint, or a list.
 pub(crate) fn lenient() -> Client {
-    client("lenient", "https://lenient.example/cb", Proof::Assertion(&EC))
+    client(
+        "lenient",
+        "https://lenient.example/cb",
+        Proof::Assertion(&EC),
+    )
 }
 
 /// A confidential client's secret.
@@ -107,45 +120,75 @@ pub(crate) fn clients() -> Value {
         metadata
     };
     json!([
-        with(WEB, json!({
-            "redirect_uris": [WEB.redirect_uri, "https://rp.example/other"],
-            "post_logout_redirect_uris": ["https://rp.example/bye", "https://rp.example/bye?x=1"],
-        })),
+        with(
+            WEB,
+            json!({
+                "redirect_uris": [WEB.redirect_uri, "https://rp.example/other"],
+                "post_logout_redirect_uris": ["https://rp.example/bye", "https://rp.example/bye?x=1"],
+            })
+        ),
         with(POST, json!({"id_token_signed_response_alg": "ES256"})),
-        with(CAREFUL, json!({
-            "consent": "explicit",
-            "redirect_uris": [CAREFUL.redirect_uri, "https://careful.example/other"],
-            "policy_uri": "https://careful.example/policy",
-        })),
-        with(PUBLIC, json!({"grant_types": person, "id_token_signed_response_alg": "ES256"})),
-        with(NATIVE, json!({
-            "grant_types": person,
-            "application_type": "native",
-            "redirect_uris": [NATIVE.redirect_uri, "http://[::1]/cb", "com.example.app:/cb"],
-        })),
-        with(JWT, json!({
-            "access_token_format": "jwt",
-            "access_token_signed_response_alg": "ES256",
-            "id_token_signed_response_alg": "ES256",
-            "audience": [RESOURCE.id],
-        })),
+        with(
+            CAREFUL,
+            json!({
+                "consent": "explicit",
+                "redirect_uris": [CAREFUL.redirect_uri, "https://careful.example/other"],
+                "policy_uri": "https://careful.example/policy",
+            })
+        ),
+        with(
+            PUBLIC,
+            json!({"grant_types": person, "id_token_signed_response_alg": "ES256"})
+        ),
+        with(
+            NATIVE,
+            json!({
+                "grant_types": person,
+                "application_type": "native",
+                "redirect_uris": [NATIVE.redirect_uri, "http://[::1]/cb", "com.example.app:/cb"],
+            })
+        ),
+        with(
+            JWT,
+            json!({
+                "access_token_format": "jwt",
+                "access_token_signed_response_alg": "ES256",
+                "id_token_signed_response_alg": "ES256",
+                "audience": [RESOURCE.id],
+            })
+        ),
         with(JWT_RS, json!({"access_token_format": "jwt"})),
         with(SINGLE, json!({"grant_types": ["authorization_code"]})),
         with(AGED, json!({"default_max_age": 1})),
         with(DISABLED, json!({"disabled": true})),
-        with(MACHINE, json!({
-            "grant_types": ["client_credentials"], "response_types": [], "scope": "read write openid",
-        })),
-        with(RESOURCE, json!({"grant_types": ["client_credentials"], "response_types": []})),
+        with(
+            MACHINE,
+            json!({
+                "grant_types": ["client_credentials"], "response_types": [], "scope": "read write openid",
+            })
+        ),
+        with(
+            RESOURCE,
+            json!({"grant_types": ["client_credentials"], "response_types": []})
+        ),
         with(NARROW, json!({"scope": "openid email"})),
-        with(signing(), json!({
-            "jwks": {"keys": [EC.jwk()]}, "token_endpoint_auth_signing_alg": "ES256",
-        })),
-        with(signing_rs(), json!({
-            "jwks": {"keys": [EC.jwk(), RSA.jwk(), OTHERS[0].jwk(), OTHERS[1].jwk(), OTHERS[2].jwk()]},
-        })),
-        with(lenient(), json!({
-            "jwks": {"keys": [EC.jwk()]}, "allow_token_endpoint_audience": true,
-        })),
+        with(
+            signing(),
+            json!({
+                "jwks": {"keys": [EC.jwk()]}, "token_endpoint_auth_signing_alg": "ES256",
+            })
+        ),
+        with(
+            signing_rs(),
+            json!({
+                "jwks": {"keys": [EC.jwk(), RSA.jwk(), OTHERS[0].jwk(), OTHERS[1].jwk(), OTHERS[2].jwk()]},
+            })
+        ),
+        with(
+            lenient(),
+            json!({
+                "jwks": {"keys": [EC.jwk()]}, "allow_token_endpoint_audience": true,
+            })
+        ),
     ])
 }

@@ -16,7 +16,9 @@ fn text<'a>(tokens: &'a Value, name: &str) -> &'a str {
 
 async fn opens_userinfo(site: &Site, tokens: &Value) -> bool {
     let header = format!("Bearer {}", text(tokens, "access_token"));
-    let request = site.request(Method::GET, "/userinfo").header("authorization", header);
+    let request = site
+        .request(Method::GET, "/userinfo")
+        .header("authorization", header);
     let status = site.send(request.body(Vec::new()).unwrap()).await.status;
     assert!([200, 401].contains(&status));
     status == 200
@@ -24,7 +26,12 @@ async fn opens_userinfo(site: &Site, tokens: &Value) -> bool {
 
 async fn revoke(site: &Site, client: &Client, token: &str) {
     let answer = client.revoke(site, token).await;
-    assert_eq!((answer.status, answer.text().as_str()), (200, ""), "{}", client.id);
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, ""),
+        "{}",
+        client.id
+    );
 }
 
 #[tokio::test]
@@ -37,27 +44,54 @@ async fn tokens_of_its_own() {
         assert!(opens_userinfo(&site, &tokens).await);
         revoke(&site, &client, text(&tokens, "access_token")).await;
         for gateway in 0..3 {
-            assert!(!opens_userinfo(&site.at(gateway), &tokens).await, "{} at {gateway}", client.id);
+            assert!(
+                !opens_userinfo(&site.at(gateway), &tokens).await,
+                "{} at {gateway}",
+                client.id
+            );
         }
         revoke(&site, &client, text(&tokens, "access_token")).await;
         let renewed = client.refresh(&site, text(&tokens, "refresh_token")).await;
-        assert_eq!(renewed.outcome(), "200", "{}: the refresh token lives on", client.id);
+        assert_eq!(
+            renewed.outcome(),
+            "200",
+            "{}: the refresh token lives on",
+            client.id
+        );
         let renewed = renewed.json();
         assert!(opens_userinfo(&site, &renewed).await, "{}", client.id);
         // A refresh token: with everything of its family.
-        let form = Params::of(&[("token", text(&renewed, "refresh_token")), ("token_type_hint", "access_token")]);
+        let form = Params::of(&[
+            ("token", text(&renewed, "refresh_token")),
+            ("token_type_hint", "access_token"),
+        ]);
         assert_eq!(client.post(&site, "/revoke", form).await.status, 200);
         for gateway in 0..3 {
-            assert!(!opens_userinfo(&site.at(gateway), &renewed).await, "{} at {gateway}", client.id);
+            assert!(
+                !opens_userinfo(&site.at(gateway), &renewed).await,
+                "{} at {gateway}",
+                client.id
+            );
         }
         let answer = client.refresh(&site, text(&renewed, "refresh_token")).await;
         assert_eq!(answer.outcome(), "400 invalid_grant", "{}", client.id);
     }
     for client in [MACHINE, JWT] {
-        let own = client.post(&site, "/token", Params::of(&[("grant_type", "client_credentials")])).await.json();
+        let own = client
+            .post(
+                &site,
+                "/token",
+                Params::of(&[("grant_type", "client_credentials")]),
+            )
+            .await
+            .json();
         assert!(client.is_active(&site, text(&own, "access_token")).await);
         revoke(&site, &client, text(&own, "access_token")).await;
-        assert!(!client.is_active(&site, text(&own, "access_token")).await, "{}", client.id);
+        assert!(
+            !client.is_active(&site, text(&own, "access_token")).await,
+            "{}",
+            client.id
+        );
     }
 }
 
@@ -74,23 +108,44 @@ async fn tokens_of_others_and_none() {
         }
         // RFC 7009 §2.2: what is no token is as good as revoked. An ID token is none here.
         revoke(&site, &owner, text(&tokens, "id_token")).await;
-        for token in ["x", "a.b.c", "\0", &text(&tokens, "refresh_token")[1..], &format!("{}A", text(&tokens, "access_token"))] {
+        for token in [
+            "x",
+            "a.b.c",
+            "\0",
+            &text(&tokens, "refresh_token")[1..],
+            &format!("{}A", text(&tokens, "access_token")),
+        ] {
             revoke(&site, &owner, token).await;
         }
         assert!(opens_userinfo(&site, &tokens).await, "{}", owner.id);
-        assert_eq!(owner.refresh(&site, text(&tokens, "refresh_token")).await.outcome(), "200");
+        assert_eq!(
+            owner
+                .refresh(&site, text(&tokens, "refresh_token"))
+                .await
+                .outcome(),
+            "200"
+        );
     }
     // Nor does a code end by it.
     let code = person.code(&WEB, "openid").await;
     revoke(&site, &WEB, &code).await;
     assert_eq!(WEB.redeem(&site, &code).await.outcome(), "200");
 
-    for (row, form, outcome) in [
+    #[rustfmt::skip]
+    let rows = [
         ("no token", Params::default(), "400 invalid_request"),
         ("twice", Params::of(&[("token", "a"), ("token", "a")]), "400 invalid_request"),
-    ] {
-        assert_eq!(WEB.post(&site, "/revoke", form).await.outcome(), outcome, "{row}");
+    ];
+    for (row, form, outcome) in rows {
+        assert_eq!(
+            WEB.post(&site, "/revoke", form).await.outcome(),
+            outcome,
+            "{row}"
+        );
     }
-    assert_eq!(site.post("/revoke", "token=a").await.outcome(), "401 invalid_client");
+    assert_eq!(
+        site.post("/revoke", "token=a").await.outcome(),
+        "401 invalid_client"
+    );
     assert_eq!(site.get("/revoke?token=a").await.status, 405);
 }

@@ -58,12 +58,14 @@ impl Site {
     }
 
     pub(crate) async fn get(&self, place: &str) -> Answer {
-        self.send(self.request(Method::GET, place).body(Vec::new()).unwrap()).await
+        self.send(self.request(Method::GET, place).body(Vec::new()).unwrap())
+            .await
     }
 
     /// POST of a form, from nobody in particular.
     pub(crate) async fn post(&self, place: &str, form: &str) -> Answer {
-        self.send(form_of(self.request(Method::POST, place), form)).await
+        self.send(form_of(self.request(Method::POST, place), form))
+            .await
     }
 
     /// Sends a request and looks whether the answer is as all must be.
@@ -71,13 +73,22 @@ impl Site {
         let uri = request.uri().clone();
         let answer = self.try_send(request).await.unwrap();
         let path = uri.path();
-        assert!(answer.status < 500, "{path}: {} {}", answer.status, answer.text());
-        let is_document = path.starts_with("/.well-known") || path == "/jwks" || path.starts_with("/assets");
+        assert!(
+            answer.status < 500,
+            "{path}: {} {}",
+            answer.status,
+            answer.text()
+        );
+        let is_document =
+            path.starts_with("/.well-known") || path == "/jwks" || path.starts_with("/assets");
         if !is_document || answer.status >= 400 {
             assert_eq!(answer.header("cache-control"), "no-store", "{path}");
         }
         // RFC 9700 §4.12: after 307 and 308 a browser sends the password once more, to somebody else.
-        assert!(!(300..400).contains(&answer.status) || [303, 304].contains(&answer.status), "{path}");
+        assert!(
+            !(300..400).contains(&answer.status) || [303, 304].contains(&answer.status),
+            "{path}"
+        );
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         answer
     }
@@ -108,13 +119,19 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text()))
     }
 
     /// A header that comes at most once; empty if it does not come.
     pub(crate) fn header(&self, name: &str) -> &str {
-        assert!(self.headers.get_all(name).iter().count() <= 1, "{name} is repeated");
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        assert!(
+            self.headers.get_all(name).iter().count() <= 1,
+            "{name} is repeated"
+        );
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// `STATUS CODE` of an OAuth error in JSON, or `200`: the form in which tables name outcomes.
@@ -123,9 +140,19 @@ impl Answer {
         if self.status == 200 {
             return "200".to_owned();
         }
-        assert_eq!(self.header("content-type"), "application/json", "{}", self.text());
+        assert_eq!(
+            self.header("content-type"),
+            "application/json",
+            "{}",
+            self.text()
+        );
         let error = self.json();
-        let members: Vec<_> = error.as_object().unwrap().keys().map(String::as_str).collect();
+        let members: Vec<_> = error
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         assert_eq!(members, ["error", "error_description"], "{error}");
         format!("{} {}", self.status, error["error"].as_str().unwrap())
     }

@@ -114,7 +114,10 @@ impl Stack {
             .env("TLS", options.tls)
             .env("GATEWAYS", options.gateways.to_string())
             .env("GATEWAY_TABLES", options.tables)
-            .env("ISSUER", format!("{scheme}://127.0.0.1:{}", free_ports(options.gateways)))
+            .env(
+                "ISSUER",
+                format!("{scheme}://127.0.0.1:{}", free_ports(options.gateways)),
+            )
             .env("CLIENTS_FILE", &clients)
             .env("FOLDER", &folder)
             .stdin(Stdio::piped())
@@ -146,13 +149,19 @@ impl Stack {
         Site::new(
             http::Client::new(ca).unwrap(),
             self.told["issuer"].as_str().unwrap(),
-            gateways.map(|url| url.as_str().unwrap().to_owned()).collect(),
+            gateways
+                .map(|url| url.as_str().unwrap().to_owned())
+                .collect(),
         )
     }
 
     /// `key-service admin` for this stack; arguments such as `rotate id-token/ES256` are to be added.
     pub(crate) fn admin(&self) -> Command {
-        let mut words = self.told["admin"].as_array().unwrap().iter().map(|word| word.as_str().unwrap());
+        let mut words = self.told["admin"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|word| word.as_str().unwrap());
         let mut command = Command::new(words.next().unwrap());
         command.args(words);
         command
@@ -164,7 +173,12 @@ impl Stack {
         let pid = match name {
             "key-service" => &pids["key_service"],
             "redis" => &pids["redis"],
-            gateway => &pids["gateway"][gateway.trim_start_matches("gateway").parse::<usize>().unwrap()],
+            gateway => {
+                &pids["gateway"][gateway
+                    .trim_start_matches("gateway")
+                    .parse::<usize>()
+                    .unwrap()]
+            }
         };
         Pid::from_raw(i32::try_from(pid.as_i64().unwrap()).unwrap())
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use oidc_gateway::random::Random;
 use oidc_gateway::store::settings::Settings;
 use oidc_gateway::store::table::{Tag, hash};
-use oidc_gateway::store::{Claim, Key, Owner, Store, Swap, Write};
+use oidc_gateway::store::{Claim, Key, Owner, Store, Stored, Swap, Write};
 use support::redis::Redis;
 
 const LEASE: Duration = Duration::from_secs(5);
@@ -51,11 +51,17 @@ impl Fixture {
     }
 
     async fn read(&self, key: &Key) -> Option<Bytes> {
-        self.store
-            .get(std::slice::from_ref(key))
-            .await
-            .unwrap()
-            .remove(0)
+        content(self.stored(key).await)
+    }
+
+    async fn read_all(&self, keys: &[Key]) -> Vec<Option<Bytes>> {
+        let values = self.store.get(keys).await.unwrap();
+        values.into_iter().map(content).collect()
+    }
+
+    async fn stored(&self, key: &Key) -> Option<Stored> {
+        let key = std::slice::from_ref(key);
+        self.store.get(key).await.unwrap().remove(0)
     }
 
     async fn claim(&self, key: &Key, binding: &str, owner: &Owner) -> Claim {
@@ -68,6 +74,18 @@ fn write(key: &Key, value: &'static str, lives: Duration) -> Write {
         key: key.clone(),
         value: Bytes::from_static(value.as_bytes()),
         lives,
+    }
+}
+
+fn content(stored: Option<Stored>) -> Option<Bytes> {
+    stored.map(|stored| stored.value().clone())
+}
+
+/// What a swap that did not happen found.
+fn found(swap: Swap) -> Option<Bytes> {
+    match swap {
+        Swap::Done => panic!("it was done"),
+        Swap::Changed(current) => content(current),
     }
 }
 
@@ -137,12 +155,12 @@ contract! {
         on.store.put(&[write(&two, "2", LONG), write(&three, "", LONG)]).await.unwrap();
         assert_eq!(on.read(&one).await, some("1"));
         let keys = [three.clone(), on.key(), one.clone()];
-        assert_eq!(on.store.get(&keys).await.unwrap(), [some(""), None, some("1")]);
+        assert_eq!(on.read_all(&keys).await, [some(""), None, some("1")]);
         on.store.put(&[write(&one, "1b", LONG)]).await.unwrap();
         assert_eq!(on.read(&one).await, some("1b"));
         assert_eq!(on.store.delete(&[]).await.unwrap(), 0);
         assert_eq!(on.store.delete(&[one.clone(), two.clone(), on.key()]).await.unwrap(), 2);
-        assert_eq!(on.store.get(&[one, two, three]).await.unwrap(), [None, None, some("")]);
+        assert_eq!(on.read_all(&[one, two, three]).await, [None, None, some("")]);
     }
 
     any_octets_are_a_value = |on| {
@@ -154,10 +172,10 @@ contract! {
         on.store.issue(&with(&octets), "b").await.unwrap();
         let owner = on.owner();
         assert_eq!(on.claim(&key, "b", &owner).await, Claim::Claimed(octets.clone()));
-        assert!(on.store.commit(&owner, &with(&octets)).await.unwrap());
+        assert!(on.store.commit(&owner, "b", &with(&octets)).await.unwrap());
         assert_eq!(on.claim(&key, "b", &owner).await, Claim::Spent(octets.clone()));
         let reverse: Bytes = (0..=255).rev().collect();
-        assert_eq!(on.store.swap(&octets, &with(&reverse)).await.unwrap(), Swap::Done);
+        assert_eq!(on.store.swap(&on.stored(&key).await.unwrap(), &with(&reverse)).await.unwrap(), Swap::Done);
         assert_eq!(on.read(&key).await, Some(reverse));
     }
 
@@ -166,10 +184,11 @@ contract! {
         on.store.put(&[write(&one, "1", SHORT), write(&two, "2", SHORT)]).await.unwrap();
         on.store.issue(&write(&three, "3", SHORT), "b").await.unwrap();
         assert!(!on.store.put_new(&write(&two, "no", LONG)).await.unwrap());
+        let before = on.stored(&one).await;
         tokio::time::sleep(SHORT * 2).await;
-        assert_eq!(on.store.get(&[one.clone(), two.clone()]).await.unwrap(), [None, None]);
+        assert_eq!(on.read_all(&[one.clone(), two.clone()]).await, [None, None]);
         assert_eq!(on.claim(&three, "b", &on.owner()).await, Claim::Missing);
-        let before = Bytes::from_static(b"1");
+        let before = before.unwrap();
         let swapped = on.store.swap(&before, &write(&one, "x", LONG)).await.unwrap();
         assert_eq!(swapped, Swap::Changed(None));
         assert!(on.store.put_new(&write(&two, "new", LONG)).await.unwrap());
@@ -199,10 +218,10 @@ contract! {
         assert_eq!(on.claim(&key, "b", &other).await, Claim::InFlight);
         assert_eq!(on.claim(&key, "b", &owner).await, Claim::InFlight, "owners do not repeat");
         let family = write(&key, "family", LONG);
-        assert!(!on.store.commit(&other, &family).await.unwrap());
+        assert!(!on.store.commit(&other, "b", &family).await.unwrap());
         assert_eq!(on.read(&key).await, None, "nothing was written");
-        assert!(on.store.commit(&owner, &family).await.unwrap());
-        assert!(!on.store.commit(&owner, &family).await.unwrap(), "once");
+        assert!(on.store.commit(&owner, "b", &family).await.unwrap());
+        assert!(!on.store.commit(&owner, "b", &family).await.unwrap(), "once");
         assert_eq!(on.claim(&key, "b", &other).await, spent("family"));
         assert_eq!(on.claim(&key, "c", &other).await, Claim::Mismatch, "spent, and not theirs");
         assert_eq!(on.read(&key).await, some("family"));
@@ -235,7 +254,7 @@ contract! {
         let owner = on.owner();
         assert_eq!(on.claim(&key, &binding, &owner).await, claimed("code"));
         assert_eq!(on.claim(&key, "b", &on.owner()).await, Claim::Mismatch, "while claimed");
-        assert!(on.store.commit(&owner, &write(&key, "f", LONG)).await.unwrap());
+        assert!(on.store.commit(&owner, &binding, &write(&key, "f", LONG)).await.unwrap());
     }
 
     what_cannot_be_claimed = |on| {
@@ -243,7 +262,7 @@ contract! {
         on.store.put(&[write(&plain, "v", LONG)]).await.unwrap();
         assert_eq!(on.claim(&plain, "", &on.owner()).await, Claim::Missing);
         assert_eq!(on.claim(&absent, "", &on.owner()).await, Claim::Missing);
-        assert!(!on.store.commit(&on.owner(), &write(&plain, "w", LONG)).await.unwrap());
+        assert!(!on.store.commit(&on.owner(), "b", &write(&plain, "w", LONG)).await.unwrap());
         on.store.release(&plain, &on.owner()).await.unwrap();
         assert_eq!(on.read(&plain).await, some("v"));
     }
@@ -254,11 +273,11 @@ contract! {
         let first = on.store.claim(&key, &binding, &slow, SHORT).await.unwrap();
         assert_eq!(first, claimed("code"));
         tokio::time::sleep(SHORT * 2).await;
-        assert!(!on.store.commit(&slow, &write(&key, "slow", LONG)).await.unwrap());
+        assert!(!on.store.commit(&slow, &binding, &write(&key, "slow", LONG)).await.unwrap());
         assert_eq!(on.claim(&key, &binding, &quick).await, claimed("code"));
-        assert!(!on.store.commit(&slow, &write(&key, "slow", LONG)).await.unwrap());
+        assert!(!on.store.commit(&slow, &binding, &write(&key, "slow", LONG)).await.unwrap());
         on.store.release(&key, &slow).await.unwrap();
-        assert!(on.store.commit(&quick, &write(&key, "quick", LONG)).await.unwrap());
+        assert!(on.store.commit(&quick, &binding, &write(&key, "quick", LONG)).await.unwrap());
         assert_eq!(on.read(&key).await, some("quick"));
     }
 
@@ -267,7 +286,7 @@ contract! {
         let owner = on.owner();
         assert_eq!(on.claim(&key, &binding, &owner).await, claimed("code"));
         assert_eq!(on.store.delete(std::slice::from_ref(&key)).await.unwrap(), 1);
-        assert!(!on.store.commit(&owner, &write(&key, "family", LONG)).await.unwrap());
+        assert!(!on.store.commit(&owner, &binding, &write(&key, "family", LONG)).await.unwrap());
         on.store.release(&key, &owner).await.unwrap();
         assert_eq!(on.claim(&key, &binding, &owner).await, Claim::Missing);
         assert_eq!(on.read(&key).await, None);
@@ -280,7 +299,7 @@ contract! {
         on.store.release(&key, &other).await.unwrap();
         assert_eq!(on.claim(&key, &binding, &other).await, Claim::InFlight, "not theirs to release");
         on.store.release(&key, &owner).await.unwrap();
-        assert!(!on.store.commit(&owner, &write(&key, "f", LONG)).await.unwrap());
+        assert!(!on.store.commit(&owner, &binding, &write(&key, "f", LONG)).await.unwrap());
         assert_eq!(on.claim(&key, &binding, &other).await, claimed("code"));
     }
 
@@ -298,22 +317,31 @@ contract! {
         for is_spent in [false, true] {
             let key = on.key();
             if is_spent {
+                on.store.put(&[write(&key, "before", LONG)]).await.unwrap();
+                let before = on.stored(&key).await.unwrap();
                 on.store.issue(&write(&key, "code", LONG), "b").await.unwrap();
-                let before = Bytes::from_static(b"code");
                 let owner = on.owner();
                 for state in ["issued", "claimed"] {
                     let swapped = on.store.swap(&before, &write(&key, "x", LONG)).await.unwrap();
                     assert_eq!(swapped, Swap::Changed(None), "{state}");
                     on.claim(&key, "b", &owner).await;
                 }
-                assert!(on.store.commit(&owner, &write(&key, "1", LONG)).await.unwrap());
+                assert!(on.store.commit(&owner, "b", &write(&key, "1", LONG)).await.unwrap());
             } else {
                 on.store.put(&[write(&key, "1", LONG)]).await.unwrap();
             }
-            let wrong = on.store.swap(&Bytes::from_static(b"0"), &write(&key, "2", LONG)).await;
-            assert_eq!(wrong.unwrap(), Swap::Changed(some("1")));
-            let right = on.store.swap(&Bytes::from_static(b"1"), &write(&key, "2", LONG)).await;
+            let before = on.stored(&key).await.unwrap();
+            let right = on.store.swap(&before, &write(&key, "1b", LONG)).await;
             assert_eq!(right.unwrap(), Swap::Done);
+            let again = on.store.swap(&before, &write(&key, "x", LONG)).await;
+            assert_eq!(found(again.unwrap()), some("1b"));
+            // Not even if the content is what it was.
+            let now = on.stored(&key).await.unwrap();
+            assert_eq!(on.store.swap(&now, &write(&key, "1", LONG)).await.unwrap(), Swap::Done);
+            let again = on.store.swap(&before, &write(&key, "x", LONG)).await;
+            assert_eq!(found(again.unwrap()), some("1"));
+            let now = on.stored(&key).await.unwrap();
+            assert_eq!(on.store.swap(&now, &write(&key, "2", LONG)).await.unwrap(), Swap::Done);
             assert_eq!(on.read(&key).await, some("2"));
             let after = on.claim(&key, "b", &on.owner()).await;
             assert_eq!(after, if is_spent { spent("2") } else { Claim::Missing }, "the state stays");
@@ -323,16 +351,16 @@ contract! {
     fifty_swaps_one_done = |on| {
         let key = on.key();
         on.store.put(&[write(&key, "1", LONG)]).await.unwrap();
+        let before = on.stored(&key).await.unwrap();
         let swaps = (0..50).map(|_| {
-            let (on, key) = (Arc::clone(&on), key.clone());
-            let before = Bytes::from_static(b"1");
+            let (on, key, before) = (Arc::clone(&on), key.clone(), before.clone());
             tokio::spawn(async move { on.store.swap(&before, &write(&key, "2", LONG)).await })
         });
         let mut done = 0;
         for swap in swaps.collect::<Vec<_>>() {
             match swap.await.unwrap().unwrap() {
                 Swap::Done => done += 1,
-                changed => assert_eq!(changed, Swap::Changed(some("2"))),
+                changed => assert_eq!(found(changed), some("2")),
             }
         }
         assert_eq!(done, 1);
@@ -396,7 +424,7 @@ fn redis_forgets_its_scripts() {
             assert_eq!(claim, claimed("v"));
             assert!(
                 store
-                    .commit(&owner, &write(&key, "f", LONG))
+                    .commit(&owner, "b", &write(&key, "f", LONG))
                     .await
                     .unwrap()
             );
@@ -454,7 +482,7 @@ fn redis_with_tls_and_an_acl_user() {
             .port();
         let port = port.to_string();
         // What the documentation of `username` says.
-        let user = "gateway on >s3cret ~* -@all +get +mget +set +del +multi +exec +eval +evalsha +script|load +ping";
+        let user = "gateway on >s3cret ~* -@all +get +mget +getrange +set +del +multi +exec +eval +evalsha +script|load +ping";
         let mut arguments = vec!["--tls-port", &port, "--tls-cert-file", &certificate];
         arguments.extend([
             "--tls-key-file",
@@ -483,16 +511,14 @@ fn redis_with_tls_and_an_acl_user() {
         );
         assert!(
             store
-                .commit(&owner, &write(&key, "f", LONG))
+                .commit(&owner, "b", &write(&key, "f", LONG))
                 .await
                 .unwrap()
         );
-        let before = Bytes::from_static(b"f");
+        let before = store.get(std::slice::from_ref(&key)).await.unwrap();
+        let before = before[0].clone().unwrap();
         assert_eq!(
-            store
-                .swap(&before, &write(&key, "g", LONG))
-                .await
-                .unwrap(),
+            store.swap(&before, &write(&key, "g", LONG)).await.unwrap(),
             Swap::Done
         );
         store

@@ -12,7 +12,9 @@ use crate::site::{Answer, Site, form_of};
 use crate::stack;
 
 async fn bearer(site: &Site, method: Method, header: &str) -> Answer {
-    let request = site.request(method, "/userinfo").header("authorization", header);
+    let request = site
+        .request(method, "/userinfo")
+        .header("authorization", header);
     site.send(request.body(Vec::new()).unwrap()).await
 }
 
@@ -26,13 +28,15 @@ async fn claims_by_scope() {
         "address": {"locality": "Springfield", "country": "US"},
         "phone_number": "+15550100", "phone_number_verified": false,
     });
-    for (scope, names) in [
+    #[rustfmt::skip]
+    let rows = [
         ("openid", &[][..]),
         ("openid email", &["email", "email_verified"]),
         ("openid profile", &["name", "preferred_username", "updated_at"]),
         ("openid phone address", &["phone_number", "phone_number_verified", "address"]),
         ("openid offline_access", &[]),
-    ] {
+    ];
+    for (scope, names) in rows {
         for client in [WEB, JWT] {
             let tokens = client.tokens(&mut person, scope).await;
             let token = tokens["access_token"].as_str().unwrap();
@@ -40,13 +44,20 @@ async fn claims_by_scope() {
             for name in names {
                 expected[name] = all[name].clone();
             }
-            let in_body = site.post("/userinfo", &Params::of(&[("access_token", token)]).encode()).await;
-            for (row, answer) in [
+            let in_body = site
+                .post(
+                    "/userinfo",
+                    &Params::of(&[("access_token", token)]).encode(),
+                )
+                .await;
+            #[rustfmt::skip]
+            let rows = [
                 ("GET", bearer(&site, Method::GET, &format!("Bearer {token}")).await),
                 ("POST", bearer(&site, Method::POST, &format!("Bearer {token}")).await),
                 ("lower case (RFC 9110 §11.1)", bearer(&site, Method::GET, &format!("bearer {token}")).await),
                 ("in the body", in_body),
-            ] {
+            ];
+            for (row, answer) in rows {
                 assert_eq!(answer.status, 200, "{row} {scope}: {}", answer.text());
                 assert_eq!(answer.json(), expected, "{row} {scope}");
                 assert_eq!(answer.header("content-type"), "application/json");
@@ -63,12 +74,28 @@ async fn refused() {
     let jwts = JWT.tokens(&mut person, "openid").await;
     let text = |tokens: &Value, name: &str| tokens[name].as_str().unwrap().to_owned();
     let (opaque, jwt) = (text(&tokens, "access_token"), text(&jwts, "access_token"));
-    let own = MACHINE.post(&site, "/token", Params::of(&[("grant_type", "client_credentials")])).await.json();
-    let own_jwt = JWT.post(&site, "/token", Params::of(&[("grant_type", "client_credentials")])).await.json();
+    let own = MACHINE
+        .post(
+            &site,
+            "/token",
+            Params::of(&[("grant_type", "client_credentials")]),
+        )
+        .await
+        .json();
+    let own_jwt = JWT
+        .post(
+            &site,
+            "/token",
+            Params::of(&[("grant_type", "client_credentials")]),
+        )
+        .await
+        .json();
     let without_openid = text(&JWT.tokens(&mut person, "email").await, "access_token");
     let (head, signature) = jwt.rsplit_once('.').unwrap();
+    let payload = head.split_once('.').unwrap().1;
     let bearer_of = |token: &str| format!("Bearer {token}");
     let unknown = "401 invalid_token";
+    #[rustfmt::skip]
     let mut rows: Vec<(&str, String, &str)> = vec![
         ("control", bearer_of(&opaque), "200"),
         ("control, JWT", bearer_of(&jwt), "200"),
@@ -77,7 +104,7 @@ async fn refused() {
         ("an ID token", bearer_of(&text(&tokens, "id_token")), unknown),
         ("a refresh token", bearer_of(&text(&tokens, "refresh_token")), unknown),
         ("unsigned", bearer_of(&format!("{head}.")), unknown),
-        ("alg none", bearer_of(&format!("eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0.{}.", head.split_once('.').unwrap().1)), unknown),
+        ("alg none", bearer_of(&format!("eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0.{payload}.")), unknown),
         ("another signature", bearer_of(&format!("{head}.{}", signature.chars().rev().collect::<String>())), unknown),
         ("a segment more", bearer_of(&format!("{jwt}.x")), unknown),
         ("a client's own", bearer_of(&text(&own, "access_token")), "403 insufficient_scope"),
@@ -92,36 +119,68 @@ async fn refused() {
     // IN-08.
     for length in [1, 10, opaque.len() - 2, opaque.len() - 1] {
         rows.push(("a beginning", bearer_of(&opaque[..length]), unknown));
-        rows.push(("an end", bearer_of(&opaque[opaque.len() - length..]), unknown));
+        rows.push((
+            "an end",
+            bearer_of(&opaque[opaque.len() - length..]),
+            unknown,
+        ));
     }
     for (row, header, outcome) in rows {
         let answer = bearer(&site, Method::GET, &header).await;
         assert_eq!(answer.outcome(), outcome, "{row}");
         let challenge = answer.header("www-authenticate");
         let code = outcome.split_once(' ').map(|(_, code)| code);
-        assert_eq!(code.is_some_and(|code| challenge.contains(&format!("error=\"{code}\""))), answer.status != 200, "{row}");
+        assert_eq!(
+            code.is_some_and(|code| challenge.contains(&format!("error=\"{code}\""))),
+            answer.status != 200,
+            "{row}"
+        );
     }
 
     // RFC 6750 §3: where nothing was presented, nothing is said.
     let token = Params::of(&[("access_token", &opaque)]).encode();
-    for (row, answer) in [
+    #[rustfmt::skip]
+    let rows = [
         ("nothing", site.get("/userinfo").await),
         ("POST of nothing", site.post("/userinfo", "").await),
         ("in the query", site.get(&format!("/userinfo?{token}")).await),
         ("another scheme", bearer(&site, Method::GET, &basic("web", &secret("web"))).await),
         ("token as scheme", bearer(&site, Method::GET, &opaque).await),
         ("DPoP", bearer(&site, Method::GET, &format!("DPoP {opaque}")).await),
-    ] {
+    ];
+    for (row, answer) in rows {
         assert_eq!((answer.status, answer.text().as_str()), (401, ""), "{row}");
-        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"signet\"", "{row}");
+        assert_eq!(
+            answer.header("www-authenticate"),
+            "Bearer realm=\"signet\"",
+            "{row}"
+        );
     }
     // RFC 6750 §2: one way.
-    let both = site.request(Method::POST, "/userinfo").header("authorization", bearer_of(&opaque));
-    assert_eq!(site.send(form_of(both, &token)).await.outcome(), "400 invalid_request", "header and body");
+    let both = site
+        .request(Method::POST, "/userinfo")
+        .header("authorization", bearer_of(&opaque));
+    assert_eq!(
+        site.send(form_of(both, &token)).await.outcome(),
+        "400 invalid_request",
+        "header and body"
+    );
     let answer = site.post("/userinfo", &format!("{token}&{token}")).await;
     assert_eq!(answer.outcome(), "400 invalid_request", "twice in the body");
-    for path in ["/userinfo/", "/userinfo/x.css", "/userinfo;x", "/userinfo%2fx", "/Userinfo"] {
-        let request = site.request(Method::GET, path).header("authorization", bearer_of(&opaque));
-        assert_eq!(site.send(request.body(Vec::new()).unwrap()).await.status, 404, "{path}");
+    for path in [
+        "/userinfo/",
+        "/userinfo/x.css",
+        "/userinfo;x",
+        "/userinfo%2fx",
+        "/Userinfo",
+    ] {
+        let request = site
+            .request(Method::GET, path)
+            .header("authorization", bearer_of(&opaque));
+        assert_eq!(
+            site.send(request.body(Vec::new()).unwrap()).await.status,
+            404,
+            "{path}"
+        );
     }
 }

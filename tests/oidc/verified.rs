@@ -11,20 +11,34 @@ use crate::site::Site;
 
 /// The claims of a token of this `typ` for this audience. Its header has alg, kid and typ and nothing else (JO-18).
 #[track_caller]
-pub(crate) fn verify(site: &Site, keys: &JwkSet, token: &str, (typ, audience): (&str, &str)) -> Value {
+pub(crate) fn verify(
+    site: &Site,
+    keys: &JwkSet,
+    token: &str,
+    (typ, audience): (&str, &str),
+) -> Value {
     let header = header(token);
-    let mut members: Vec<_> = header.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut members: Vec<_> = header
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     members.sort_unstable();
     assert_eq!(members, ["alg", "kid", "typ"], "{header}");
     assert_eq!(header["typ"], typ);
     let alg: Algorithm = serde_json::from_value(header["alg"].clone()).unwrap();
-    let key = keys.find(header["kid"].as_str().unwrap()).expect("the kid is published");
+    let key = keys
+        .find(header["kid"].as_str().unwrap())
+        .expect("the kid is published");
     let mut rules = Validation::new(alg);
     rules.set_audience(&[audience]);
     rules.set_issuer(&[site.issuer()]);
     rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     let key = DecodingKey::from_jwk(key).unwrap();
-    jsonwebtoken::decode::<Value>(token, &key, &rules).unwrap().claims
+    jsonwebtoken::decode::<Value>(token, &key, &rules)
+        .unwrap()
+        .claims
 }
 
 /// The keys as they are published now.

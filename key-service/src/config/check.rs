@@ -70,20 +70,20 @@ impl Config {
         Ok(())
     }
 
-    /// `lead ≥ JWK Set max-age + gateway refresh + skew + generation`; `retention ≥ longest token life + skew`.
+    /// `lead ≥ JWK Set max-age + gateway refresh + skew`; `retention ≥ longest token life + skew`. What a key's making
+    /// takes is not in the sum: `generation` passes before the lead begins (`keyring/rotation.rs`).
     fn check_lifecycle(&self) -> Result<(), Invalid> {
         let times = &self.lifecycle;
-        let lead = times.jwks_max_age + times.gateway_refresh + times.skew + times.generation;
+        let lead = times.jwks_max_age + times.gateway_refresh + times.skew;
         require(
             times.lead >= lead,
             format!(
-                "[lifecycle] lead = {} is too short: jwks_max_age {} + gateway_refresh {} + skew {} + generation {} = {}, \
+                "[lifecycle] lead = {} is too short: jwks_max_age {} + gateway_refresh {} + skew {} = {}, \
                  and a key that signs earlier is unknown to relying parties",
                 show(times.lead),
                 show(times.jwks_max_age),
                 show(times.gateway_refresh),
                 show(times.skew),
-                show(times.generation),
                 show(lead),
             ),
         )?;
@@ -189,6 +189,7 @@ pub(super) fn keyring(config: &Config) -> Result<keyring::Settings, Invalid> {
     Ok(keyring::Settings {
         rings,
         lead: seconds(config.lifecycle.lead),
+        generation: config.lifecycle.generation,
         retention: seconds(config.lifecycle.retention()),
         skew: seconds(config.lifecycle.skew),
         policy: Policy::new(&config.policy.issuer, config.policy.claims_size),

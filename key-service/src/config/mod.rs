@@ -129,7 +129,7 @@ pub struct Lifecycle {
     /// How far clocks may be apart.
     #[serde(with = "duration")]
     pub skew: Duration,
-    /// How long making a key takes, until every replica sees it.
+    /// How long making a key takes, until every replica sees it. A key's lead begins that much later.
     #[serde(with = "duration")]
     pub generation: Duration,
     /// How often the device is asked for keys that another process made.

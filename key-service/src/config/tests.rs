@@ -74,7 +74,7 @@ fn mistakes_are_explained() {
             "\"24h\"",
             "\"10m\"",
             "[lifecycle] lead = 600s is too short: jwks_max_age 900s",
-            "= 1050s",
+            "= 990s",
         ),
         (
             "lead = \"24h\"",

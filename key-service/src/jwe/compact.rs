@@ -1,14 +1,14 @@
 //! What a compact JWE looks like (RFC 7516 §7.1): written, and read strictly; its content encrypted and decrypted with
 //! AES-GCM (RFC 7518 §5.3).
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::rand;
+use aes_gcm::aead::{self, AeadInOut, KeyInit, Nonce};
+use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::Error;
+use super::{Error, fill};
 use crate::algorithm::ContentEncryption;
 use crate::backend::{Curve, SecretBytes};
 use crate::signature::decode_header;
@@ -71,15 +71,16 @@ pub(super) fn finish(
     plaintext: &[u8],
 ) -> Result<String, Error> {
     let mut nonce = [0; NONCE];
-    rand::fill(&mut nonce)?;
+    fill(&mut nonce)?;
     // Room for the tag, so that no copy of the plaintext is left behind.
     let mut sealed = Vec::with_capacity(plaintext.len() + TAG);
     sealed.extend_from_slice(plaintext);
-    content_key(encryption, cek)?.seal_in_place_append_tag(
-        Nonce::assume_unique_for_key(nonce),
-        Aad::from(protected.as_bytes()),
-        &mut sealed,
-    )?;
+    let aad = protected.as_bytes();
+    let done = match encryption {
+        ContentEncryption::A128Gcm => seal::<Aes128Gcm>(cek, &nonce, aad, &mut sealed),
+        ContentEncryption::A256Gcm => seal::<Aes256Gcm>(cek, &nonce, aad, &mut sealed),
+    };
+    done.map_err(|_| Error::Unsupported)?;
     Ok(compact(protected, encrypted_key, &nonce, &sealed))
 }
 
@@ -101,12 +102,35 @@ pub(super) fn compact(
     token
 }
 
-fn content_key(encryption: ContentEncryption, cek: &[u8]) -> Result<LessSafeKey, Error> {
-    let algorithm = match encryption {
-        ContentEncryption::A128Gcm => &AES_128_GCM,
-        ContentEncryption::A256Gcm => &AES_256_GCM,
-    };
-    Ok(LessSafeKey::new(UnboundKey::new(algorithm, cek)?))
+/// `octets` become ciphertext ‖ tag.
+fn seal<Cipher: AeadInOut + KeyInit>(
+    cek: &[u8],
+    nonce: &[u8; NONCE],
+    aad: &[u8],
+    octets: &mut Vec<u8>,
+) -> aead::Result<()> {
+    let (cipher, nonce) = ready::<Cipher>(cek, nonce)?;
+    cipher.encrypt_in_place(&nonce, aad, octets)
+}
+
+/// The reverse of `seal`.
+fn open<Cipher: AeadInOut + KeyInit>(
+    cek: &[u8],
+    nonce: &[u8; NONCE],
+    aad: &[u8],
+    octets: &mut Vec<u8>,
+) -> aead::Result<()> {
+    let (cipher, nonce) = ready::<Cipher>(cek, nonce)?;
+    cipher.decrypt_in_place(&nonce, aad, octets)
+}
+
+fn ready<Cipher: AeadInOut + KeyInit>(
+    cek: &[u8],
+    nonce: &[u8; NONCE],
+) -> aead::Result<(Cipher, Nonce<Cipher>)> {
+    let cipher = Cipher::new_from_slice(cek).map_err(|_| aead::Error)?;
+    let nonce = Nonce::<Cipher>::try_from(&nonce[..]).map_err(|_| aead::Error)?;
+    Ok((cipher, nonce))
 }
 
 /// A compact JWE, read strictly (RFC 7516 §5.2), nothing decrypted.
@@ -157,14 +181,12 @@ impl Parsed<'_> {
         cek: &[u8],
     ) -> Result<SecretBytes, Error> {
         let mut plaintext = Zeroizing::new(self.ciphertext.clone());
-        let length = content_key(encryption, cek)?
-            .open_in_place(
-                Nonce::assume_unique_for_key(self.nonce),
-                Aad::from(self.protected.as_bytes()),
-                &mut plaintext,
-            )?
-            .len();
-        plaintext.truncate(length);
+        let aad = self.protected.as_bytes();
+        let done = match encryption {
+            ContentEncryption::A128Gcm => open::<Aes128Gcm>(cek, &self.nonce, aad, &mut plaintext),
+            ContentEncryption::A256Gcm => open::<Aes256Gcm>(cek, &self.nonce, aad, &mut plaintext),
+        };
+        done.map_err(|_| Error::Undecryptable)?;
         Ok(plaintext)
     }
 }

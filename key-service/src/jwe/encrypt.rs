@@ -1,18 +1,20 @@
-//! Encryption to somebody else's public key.
+//! Encryption to somebody else's public key: RSAES-OAEP with `rsa`, ECDH-ES with `p256`. No key of ours takes part.
 
-use aws_lc_rs::agreement::{self, ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{
-    OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey,
-    PublicKeyComponents,
-};
+use getrandom::SysRng;
+use p256::ecdh::EphemeralSecret;
+use p256::elliptic_curve::Generate as _;
+use p256::elliptic_curve::sec1::ToSec1Point as _;
+use rsa::Oaep;
+use rsa::traits::PaddingScheme as _;
+use sha1::Sha1;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::compact::{EphemeralKey, Written, finish};
-use super::{Error, concat_kdf, random};
+use super::{Error, concat_kdf, no_random_octets, random};
 use crate::algorithm::{ContentEncryption, KeyManagementAlgorithm};
 use crate::backend::{Curve, PublicKey, SecretBytes};
-use crate::jwk::Jwk;
+use crate::jwk::{self, Jwk};
 
 /// Encrypts to somebody else's public key. "cty" is `JWT` where a JWT is nested (RFC 7519 §5.2).
 ///
@@ -70,25 +72,30 @@ pub(crate) fn wrap(
     e: &[u8],
     cek: &[u8],
 ) -> Result<Vec<u8>, Error> {
-    let scheme = match algorithm {
-        KeyManagementAlgorithm::RsaOaep => &OAEP_SHA1_MGF1SHA1,
-        _ => &OAEP_SHA256_MGF1SHA256,
+    let public = jwk::rsa_key(n, e).map_err(|_| Error::Unsupported)?;
+    let wrapped = match algorithm {
+        KeyManagementAlgorithm::RsaOaep => Oaep::<Sha1>::new().encrypt(&mut SysRng, &public, cek),
+        KeyManagementAlgorithm::RsaOaep256 => {
+            Oaep::<Sha256>::new().encrypt(&mut SysRng, &public, cek)
+        }
+        KeyManagementAlgorithm::EcdhEs => return Err(Error::Unsupported),
     };
-    let public: PublicEncryptingKey = PublicKeyComponents { n, e }.try_into()?;
-    let public = OaepPublicEncryptingKey::new(public)?;
-    let mut ciphertext = vec![0; public.ciphertext_size()];
-    let length = public.encrypt(scheme, cek, &mut ciphertext, None)?.len();
-    ciphertext.truncate(length);
-    Ok(ciphertext)
+    wrapped.map_err(|error| match error {
+        rsa::Error::Rng => no_random_octets(),
+        _ => Error::Unsupported,
+    })
 }
 
 /// The sender's side of ECDH-ES (RFC 7518 §4.6): a fresh point, and the secret that it shares with the recipient.
 pub(crate) fn agree_with(x: &[u8], y: &[u8]) -> Result<(Vec<u8>, SecretBytes), Error> {
-    let ephemeral = EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new())?;
-    let public = ephemeral.compute_public_key()?.as_ref().to_vec();
-    let peer = UnparsedPublicKey::new(&ECDH_P256, [&[4], x, y].concat());
-    let z = agreement::agree_ephemeral(ephemeral, peer, Error::Unsupported, |z| {
-        Ok(Zeroizing::new(z.to_vec()))
-    })?;
-    Ok((public, z))
+    let peer =
+        p256::PublicKey::from_sec1_bytes(&[&[4], x, y].concat()).map_err(|_| Error::Unsupported)?;
+    let ephemeral =
+        EphemeralSecret::try_generate_from_rng(&mut SysRng).map_err(|_| no_random_octets())?;
+    let public = ephemeral.public_key().to_sec1_point(false);
+    let z = ephemeral.diffie_hellman(&peer);
+    Ok((
+        public.as_bytes().to_vec(),
+        Zeroizing::new(z.raw_secret_bytes().to_vec()),
+    ))
 }

@@ -12,7 +12,6 @@ mod sealed;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{self, SHA256};
-use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
@@ -38,12 +37,6 @@ pub enum Error {
     Unsupported,
 }
 
-impl From<Unspecified> for Error {
-    fn from(_: Unspecified) -> Self {
-        Error::Undecryptable
-    }
-}
-
 /// A key of ours.
 #[derive(Debug, Clone)]
 pub struct KeyRef {
@@ -64,8 +57,16 @@ pub struct Opened {
 
 fn random(length: usize) -> Result<SecretBytes, Error> {
     let mut octets = Zeroizing::new(vec![0; length]);
-    rand::fill(&mut octets)?;
+    fill(&mut octets)?;
     Ok(octets)
+}
+
+fn fill(octets: &mut [u8]) -> Result<(), Error> {
+    rand::fill(octets).map_err(|_| no_random_octets())
+}
+
+fn no_random_octets() -> Error {
+    backend::Error::Device("no random octets".to_owned()).into()
 }
 
 /// Concat KDF (RFC 7518 §4.6.2) for direct agreement; one round of SHA-256 is enough for either length.

@@ -5,11 +5,10 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use aws_lc_rs::rand;
 use serde::Deserialize;
 
 use super::compact::{NONCE, Parsed, TAG, Written, compact};
-use super::{Error, KeyRef};
+use super::{Error, KeyRef, fill};
 use crate::algorithm::ContentEncryption;
 use crate::backend::{self, Device, KeyId, SecretBytes};
 use crate::signature::LONGEST_HEADER;
@@ -34,7 +33,7 @@ pub async fn seal(
 ) -> Result<String, Error> {
     let protected = sealed_header(&key.kid, context).ok_or(Error::Unsupported)?;
     let mut nonce = [0; NONCE];
-    rand::fill(&mut nonce)?;
+    fill(&mut nonce)?;
     let aad = protected.clone().into_bytes();
     let sealed = device
         .seal(&key.id, nonce, aad, plaintext, deadline)

@@ -12,7 +12,7 @@ mod snapshot;
 pub mod state;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use base64::Engine as _;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub rings: Vec<RingSettings>,
     /// Seconds that a key is published before it signs.
     pub lead: i64,
+    /// How long making a key takes, until every replica sees it.
+    pub generation: Duration,
     /// Seconds that a retired key stays published.
     pub retention: i64,
     /// Seconds that clocks of replicas may differ.
@@ -226,9 +228,10 @@ impl Keyring {
         let now = self.clock.now();
         let snapshot = Snapshot::of(&self.settings, &listing, now);
         let epoch = snapshot.published().epoch.clone();
+        let made = self.clock.second_after(self.settings.generation);
+        let latest = made + self.settings.skew + SLACK;
         for ring in snapshot.rings() {
-            let is_ahead =
-                |standing: &&Standing| standing.key.created > now + self.settings.skew + SLACK;
+            let is_ahead = |standing: &&Standing| standing.key.created > latest;
             if let Some(key) = ring.standings().find(is_ahead) {
                 tracing::warn!(ring = %ring.name(), kid = %key.key.kid, "a key from the future: check the clocks");
             }

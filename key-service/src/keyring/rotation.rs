@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::algorithm::RingName;
-use crate::backend::{Label, Tombstone, TombstoneReason};
+use crate::backend::{Label, StoredKey, Tombstone, TombstoneReason};
 use crate::error::Error;
 
 use super::Keyring;
@@ -13,9 +13,6 @@ use super::{Ring, Snapshot};
 
 /// The longest note on a tombstone, in characters.
 const LONGEST_NOTE: usize = 256;
-
-/// How long making a key and telling of it takes a device that is not slow; for slower ones the configured lead has room.
-const MAKING: Duration = Duration::from_millis(500);
 
 /// What a rotation made, or would make.
 #[derive(Debug)]
@@ -65,14 +62,10 @@ impl Keyring {
     pub async fn rotate(&self, ring: &str) -> Result<Rotation, Error> {
         let _alone = self.changes.lock().await;
         self.list_again().await?;
-        let label = next_label(
-            self.known(ring)?.ring(ring).ok_or(Error::NotAllowed)?,
-            self.stamp(),
-        );
+        let label = self.next_label(self.known(ring)?.ring(ring).ok_or(Error::NotAllowed)?);
         let generation = label.generation;
         let due = self.clock.now().min(label.created - 1);
-        self.device.generate(&label).await?;
-        self.list_again().await?;
+        self.make(&label).await?;
         let snapshot = self.known(ring)?;
         let ring = snapshot.ring(ring).ok_or(Error::NotAllowed)?;
         let standings: Vec<Standing> = ring.standings().cloned().collect();
@@ -98,7 +91,7 @@ impl Keyring {
         self.list_again().await?;
         let snapshot = self.known(ring)?;
         let ring = snapshot.ring(ring).ok_or(Error::NotAllowed)?;
-        let label = next_label(ring, self.stamp());
+        let label = self.next_label(ring);
         let mut seen: Vec<Seen> = ring
             .standings()
             .map(|standing| standing.key.clone())
@@ -204,15 +197,39 @@ impl Keyring {
         if stands_by {
             return Ok(None);
         }
-        let label = next_label(of, self.stamp());
-        let made = self.device.generate(&label).await?;
-        self.list_again().await?;
+        let made = self.make(&self.next_label(of)).await?;
         Ok(Some(super::key::kid(&made)))
     }
 
-    /// When a key that is made now will be there. A lead that begins earlier would not be kept.
-    fn stamp(&self) -> i64 {
-        self.clock.second_after(MAKING)
+    /// The label of a key that is made now.
+    ///
+    /// `created` is ahead by the configured `generation`: by then the key is there and every replica sees it, so that
+    /// its lead is time during which it is published, all of it. A ring's first key signs without a lead.
+    fn next_label(&self, ring: &Ring) -> Label {
+        let keys = || ring.standings().map(|standing| &standing.key);
+        let newest = keys().map(|key| key.created).max();
+        let ahead = newest.map_or(Duration::ZERO, |_| self.settings.generation);
+        let created = self.clock.second_after(ahead);
+        Label {
+            ring: ring.name().clone(),
+            generation: keys()
+                .map(|key| key.generation)
+                .max()
+                .unwrap_or(0)
+                .saturating_add(1),
+            // No two generations of a ring are of the same second, so each has a time of its own to sign.
+            created: newest.map_or(created, |newest| created.max(newest + 1)),
+        }
+    }
+
+    async fn make(&self, label: &Label) -> Result<StoredKey, Error> {
+        let made = self.device.generate(label).await?;
+        self.list_again().await?;
+        if label.generation > 1 && self.clock.now() > label.created {
+            let late_by = self.clock.now() - label.created;
+            tracing::warn!(ring = %label.ring, late_by, "making a key took longer than [lifecycle] generation: its lead is shortened");
+        }
+        Ok(made)
     }
 
     fn known(&self, ring: &str) -> Result<std::sync::Arc<Snapshot>, Error> {
@@ -221,17 +238,6 @@ impl Keyring {
             Some(_) => Ok(snapshot),
             None => Err(Error::NotAllowed),
         }
-    }
-}
-
-/// No two generations of a ring are made in the same second, so each has a time of its own to sign.
-fn next_label(ring: &Ring, now: i64) -> Label {
-    let numbers = ring.standings().map(|standing| standing.key.generation);
-    let newest = ring.standings().map(|standing| standing.key.created).max();
-    Label {
-        ring: ring.name().clone(),
-        generation: numbers.max().unwrap_or(0).saturating_add(1),
-        created: newest.map_or(now, |newest| now.max(newest + 1)),
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) async fn was_given(
 ) -> Result<bool, Failure> {
     let key = [Key::consent(subject, client.id())];
     let value = provider.store.get(&key).await?.pop().flatten();
-    let consent: Option<Consent> = value.as_ref().and_then(read);
+    let consent: Option<Consent> = value.and_then(|value| read(value.value()));
     Ok(consent.is_some_and(|consent| {
         request.scope.is_within(&consent.scope)
             && consent.redirect_uri == redirect_uri

@@ -92,7 +92,7 @@ impl Waiting {
             .pop()
             .flatten()
             .ok_or(GONE)?;
-        let interaction: Interaction = read(&value).ok_or(GONE)?;
+        let interaction: Interaction = read(value.value()).ok_or(GONE)?;
         if interaction.browser != browser || interaction.expires <= provider.clock.now() {
             return Err(GONE);
         }

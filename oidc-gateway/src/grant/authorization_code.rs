@@ -142,7 +142,7 @@ pub(crate) async fn redeem(
             return Err(failure);
         }
     };
-    if provider.store.commit(&owner, &spent).await? {
+    if provider.store.commit(&owner, &binding, &spent).await? {
         provider.metrics.tokens_issued(GrantType::AuthorizationCode);
         Ok(granted)
     } else {

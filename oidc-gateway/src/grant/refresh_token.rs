@@ -167,7 +167,7 @@ pub(crate) async fn redeem(
         .pop()
         .flatten()
         .ok_or(INVALID)?;
-    let family: Family = token::read(&before).ok_or(INVALID)?;
+    let family: Family = token::read(before.value()).ok_or(INVALID)?;
     let (now, now_millis) = (provider.clock.now(), provider.clock.now_millis());
     // §6: bound to the client that it was issued to. A stranger changes nothing.
     if family.grant.client_id != client.id() {
@@ -217,7 +217,9 @@ pub(crate) async fn redeem(
     };
     if let Swap::Changed(current) = swapped {
         // Somebody presented the same token at the same time: the successor, and an opaque access token, are the same.
-        let family: Family = current.as_ref().and_then(token::read).ok_or(INVALID)?;
+        let family: Family = current
+            .and_then(|current| token::read(current.value()))
+            .ok_or(INVALID)?;
         let still = family.standing(&presented, provider.clock.now_millis(), grace);
         if still != Standing::JustReplaced {
             return Err(INVALID.into());

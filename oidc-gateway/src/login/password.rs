@@ -11,8 +11,8 @@ use crate::password::Passwords;
 use crate::provider::Provider;
 use crate::user::Directory;
 
-/// `acr` of a sign-in with a password alone: the authentication context class of SAML 2.0 that says so.
-pub(crate) const ACR: &str = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport";
+/// `acr` of a sign-in with a password alone: one factor (OpenID Connect Core §2; "0" would be less than that).
+pub(crate) const ACR: &str = "1";
 
 /// What somebody presents.
 #[derive(Clone, Copy)]

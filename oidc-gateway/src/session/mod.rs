@@ -119,7 +119,7 @@ impl<'a> Sessions<'a> {
         let Some(stored) = stored else {
             return Ok(None);
         };
-        let Ok(mut session) = serde_json::from_slice::<Session>(&stored) else {
+        let Ok(mut session) = serde_json::from_slice::<Session>(stored.value()) else {
             return Ok(None);
         };
         let now = self.clock.now();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Answer, Claim, Key, Owner, Store, Swap, Unavailable, Write};
+use super::{Answer, Claim, Key, Owner, Store, Stored, Swap, Unavailable, Write};
 
 // Full is an outage, as in Redis without eviction: nothing that must be remembered is dropped (RD-08).
 const MOST: usize = 1_000_000;
@@ -25,10 +25,14 @@ struct Values {
     by_key: HashMap<Key, Entry>,
     // When to look at a key again. An entry that lives longer by then has another line here.
     ends: BinaryHeap<Reverse<(Instant, Key)>>,
+    // How many writes there were.
+    writes: u64,
 }
 
 struct Entry {
     state: State,
+    // Which write made it.
+    written: u64,
     ends: Instant,
 }
 
@@ -94,7 +98,14 @@ impl Values {
         let ends = now + write.lives.max(Duration::from_millis(1));
         let state = state(write.value.clone());
         self.ends.push(Reverse((ends, write.key.clone())));
-        self.by_key.insert(write.key.clone(), Entry { state, ends });
+        self.writes += 1;
+        let written = self.writes;
+        let entry = Entry {
+            state,
+            written,
+            ends,
+        };
+        self.by_key.insert(write.key.clone(), entry);
     }
 
     fn write_plain(&mut self, writes: &[Write], now: Instant) {
@@ -104,25 +115,25 @@ impl Values {
     }
 }
 
-impl State {
-    fn readable(&self) -> Option<&Bytes> {
-        match self {
-            State::Plain(value) => Some(value),
-            State::Spent(bound) => Some(&bound.value),
-            State::Issued(_) | State::Claimed { .. } => None,
-        }
+impl Entry {
+    fn readable(&self) -> Option<Stored> {
+        let value = match &self.state {
+            State::Plain(value) => value,
+            State::Spent(bound) => &bound.value,
+            State::Issued(_) | State::Claimed { .. } => return None,
+        };
+        Some(Stored {
+            value: value.clone(),
+            mark: Bytes::copy_from_slice(&self.written.to_be_bytes()),
+        })
     }
 }
 
 impl Store for Memory {
-    fn get<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, Vec<Option<Bytes>>> {
+    fn get<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, Vec<Option<Stored>>> {
         now(|now| {
             let mut values = self.lock();
-            let read = |key| {
-                values
-                    .live(key, now)
-                    .and_then(|entry| entry.state.readable().cloned())
-            };
+            let read = |key| values.live(key, now).and_then(|entry| entry.readable());
             Ok(keys.iter().map(read).collect())
         })
     }
@@ -198,7 +209,12 @@ impl Store for Memory {
         })
     }
 
-    fn commit<'a>(&'a self, owner: &'a Owner, spent: &'a Write) -> Answer<'a, bool> {
+    fn commit<'a>(
+        &'a self,
+        owner: &'a Owner,
+        _binding: &'a str,
+        spent: &'a Write,
+    ) -> Answer<'a, bool> {
         now(|now| {
             let mut values = self.lock();
             let binding = match values.live(&spent.key, now).map(|entry| &entry.state) {
@@ -235,13 +251,17 @@ impl Store for Memory {
         })
     }
 
-    fn swap<'a>(&'a self, before: &'a Bytes, after: &'a Write) -> Answer<'a, Swap> {
+    fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap> {
         now(|now| {
             let mut values = self.lock();
-            let binding = match values.live(&after.key, now).map(|entry| &entry.state) {
-                Some(State::Plain(value)) if value == before => None,
-                Some(State::Spent(bound)) if bound.value == before => Some(bound.binding.clone()),
-                other => return Ok(Swap::Changed(other.and_then(State::readable).cloned())),
+            let there = values.live(&after.key, now);
+            let current = there.as_ref().and_then(|entry| entry.readable());
+            if current.as_ref().map(|current| &current.mark) != Some(&before.mark) {
+                return Ok(Swap::Changed(current));
+            }
+            let binding = match there.map(|entry| &entry.state) {
+                Some(State::Spent(bound)) => Some(bound.binding.clone()),
+                _ => None,
             };
             values.room_for(1, now)?;
             values.write(after, now, |value| match binding {

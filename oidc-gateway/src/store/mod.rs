@@ -48,6 +48,21 @@ pub struct Write {
     pub lives: Duration,
 }
 
+/// A value that was read, and which one it was: what `swap` compares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    value: Bytes,
+    /// What the store knows this very writing by.
+    mark: Bytes,
+}
+
+impl Stored {
+    /// Its content.
+    pub fn value(&self) -> &Bytes {
+        &self.value
+    }
+}
+
 /// Who claims: random, one for each attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner(pub(crate) String);
@@ -73,14 +88,14 @@ pub enum Swap {
     /// The new value is there.
     Done,
     /// Somebody was faster; what is there now. Nothing was written.
-    Changed(Option<Bytes>),
+    Changed(Option<Stored>),
 }
 
 /// The verbs. All keys of one call stay in one Cluster slot.
 pub trait Store: Send + Sync {
     /// Reads values, in the order of the keys: plain ones and what `commit` left. What was issued and is not spent yet
     /// cannot be read, only claimed.
-    fn get<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, Vec<Option<Bytes>>>;
+    fn get<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, Vec<Option<Stored>>>;
 
     /// Writes values, all or none.
     fn put<'a>(&'a self, writes: &'a [Write]) -> Answer<'a, ()>;
@@ -102,15 +117,20 @@ pub trait Store: Send + Sync {
         lease: Duration,
     ) -> Answer<'a, Claim>;
 
-    /// CLAIMED by `owner` and within the lease → SPENT, which holds `spent.value` for
+    /// CLAIMED by `owner` with this binding and within the lease → SPENT, which holds `spent.value` for
     /// `spent.lives`. `false`: it is no longer yours, and nothing was written.
-    fn commit<'a>(&'a self, owner: &'a Owner, spent: &'a Write) -> Answer<'a, bool>;
+    fn commit<'a>(
+        &'a self,
+        owner: &'a Owner,
+        binding: &'a str,
+        spent: &'a Write,
+    ) -> Answer<'a, bool>;
 
     /// CLAIMED by `owner` → ISSUED.
     fn release<'a>(&'a self, key: &'a Key, owner: &'a Owner) -> Answer<'a, ()>;
 
-    /// Replaces a SPENT value or a plain one if it still is `before`. The state stays.
-    fn swap<'a>(&'a self, before: &'a Bytes, after: &'a Write) -> Answer<'a, Swap>;
+    /// Replaces a SPENT value or a plain one if nobody has written it since `before` was read. The state stays.
+    fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap>;
 
     /// Deletes; says how many were there.
     fn delete<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, u64>;

@@ -21,7 +21,7 @@ pub struct Settings {
     pub kind: Kind,
     /// `redis://host[:6379][/database]`, `rediss://…` (TLS; needs `ca_file`) or `unix:///path`. No password in it.
     pub url: Option<String>,
-    /// The ACL user. It needs `+get +mget +set +del +multi +exec +eval +evalsha +script|load +ping`.
+    /// The ACL user. It needs `+get +mget +getrange +set +del +multi +exec +eval +evalsha +script|load +ping`.
     pub username: Option<String>,
     /// A file that holds the password; its line end does not count.
     pub password_file: Option<PathBuf>,

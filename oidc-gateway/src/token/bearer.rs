@@ -17,7 +17,7 @@ use crate::keys::{Expected, VerificationKey};
 use crate::provider::Provider;
 use crate::scope::Scope;
 use crate::store::table::{Tag, TaggedToken};
-use crate::store::{Key, Swap, Write};
+use crate::store::{Key, Stored, Swap, Write};
 
 /// A token that is good now.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ enum Ending {
     Forget {
         tag: Tag,
         token: Opaque,
-        before: Bytes,
+        before: Stored,
     },
     /// A note is left until it would have ended.
     Note(Key),
@@ -95,7 +95,7 @@ async fn reference(provider: &Provider, token: &TaggedToken) -> Result<Option<Fo
     let Some(before) = provider.store.get(&key).await?.pop().flatten() else {
         return Ok(None);
     };
-    let Some(family) = read::<Family>(&before) else {
+    let Some(family) = read::<Family>(before.value()) else {
         return Ok(None);
     };
     let Some(access) = family.access_token(token, provider.clock.now()) else {
@@ -217,12 +217,12 @@ async fn forget(
     provider: &Provider,
     tag: &Tag,
     token: &Opaque,
-    before: &Bytes,
+    before: &Stored,
 ) -> Result<(), Failure> {
     const TRIES: usize = 16;
     let mut before = before.clone();
     for _ in 0..TRIES {
-        let Some(family) = read::<Family>(&before) else {
+        let Some(family) = read::<Family>(before.value()) else {
             return Ok(());
         };
         let after = family.without(token);

@@ -30,7 +30,8 @@ impl Client {
     /// # Errors
     /// When the operating system gives no random octets.
     pub fn new(id: &str, redirect_uri: &str, members: Value) -> anyhow::Result<Self> {
-        let secret = random()?;
+        // Tools take it as a word of its own on a command line: it must not look like an option.
+        let secret = format!("s{}", random()?);
         let mut metadata = json!({
             "client_id": id,
             "client_secret": secret,

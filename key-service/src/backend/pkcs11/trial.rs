@@ -16,6 +16,9 @@ use crate::{jwe, signature};
 /// What is signed and encrypted to try a key: no JWS begins with it (RFC 7515 §3.1: a base64url header).
 const CANARY: &[u8] = b"(canary)";
 
+const OAEP_SHA1: RingAlgorithm = RingAlgorithm::KeyManagement(KeyManagementAlgorithm::RsaOaep);
+const OAEP_SHA256: RingAlgorithm = RingAlgorithm::KeyManagement(KeyManagementAlgorithm::RsaOaep256);
+
 /// What a token can do, and what it cannot although JOSE has it.
 pub(super) fn capabilities(
     session: &Session,
@@ -66,6 +69,12 @@ pub(super) fn capabilities(
             });
         match tried {
             Ok(()) => can.push(algorithm),
+            Err(_) if algorithm == OAEP_SHA256 && can.contains(&OAEP_SHA1) => {
+                gaps.push(format!(
+                    "{}: the token does OAEP with SHA-1 only",
+                    algorithm.as_str()
+                ));
+            }
             Err(failure) => {
                 gaps.push(format!("{}: {}", algorithm.as_str(), Error::from(failure)));
             }

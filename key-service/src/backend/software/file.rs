@@ -8,8 +8,9 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{AeadInOut as _, KeyInit as _};
 use argon2::{Algorithm, Argon2, Params, Version};
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +25,8 @@ const SALT_FILE: &str = "salt.json";
 const PROOF: &[u8] = b"signet software backend 1";
 /// The longest file that is read, in octets: an RSA key of 4096 bits takes under 4 KiB.
 const LONGEST_FILE: u64 = 16 * 1024;
+/// Length of the authentication tag, in octets.
+const TAG: usize = 16;
 /// Memory in KiB, passes and lanes of argon2id: RFC 9106 §4, the second recommended option.
 const STRETCH: (u32, u32, u32) = (64 * 1024, 3, 4);
 
@@ -71,7 +74,7 @@ struct Written {
 /// The folder, and the key that seals its files.
 pub(super) struct Vault {
     directory: PathBuf,
-    key: LessSafeKey,
+    key: Aes256Gcm,
 }
 
 impl Vault {
@@ -159,16 +162,13 @@ impl Vault {
 }
 
 impl Written {
-    fn seal(key: &LessSafeKey, file: &str, name: String, secret: &[u8]) -> Result<Written, Error> {
+    fn seal(key: &Aes256Gcm, file: &str, name: String, secret: &[u8]) -> Result<Written, Error> {
         let nonce = random::<12>()?;
-        let mut sealed = Vec::with_capacity(secret.len() + AES_256_GCM.tag_len());
+        // Room for the tag, so that no copy of the secret is left behind.
+        let mut sealed = Vec::with_capacity(secret.len() + TAG);
         sealed.extend_from_slice(secret);
-        key.seal_in_place_append_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(authenticated(file, &name)),
-            &mut sealed,
-        )
-        .map_err(|_| Error::Device("sealing failed".to_owned()))?;
+        key.encrypt_in_place(&nonce.into(), &authenticated(file, &name), &mut sealed)
+            .map_err(|_| Error::Device("sealing failed".to_owned()))?;
         Ok(Written {
             name,
             nonce: STANDARD.encode(nonce),
@@ -176,21 +176,15 @@ impl Written {
         })
     }
 
-    fn open(&self, key: &LessSafeKey, file: &str) -> Result<SecretBytes, Error> {
+    fn open(&self, key: &Aes256Gcm, file: &str) -> Result<SecretBytes, Error> {
         let decode = |text: &str| STANDARD.decode(text).map_err(|_| Error::Undecryptable);
         let nonce: [u8; 12] = decode(&self.nonce)?
             .try_into()
             .map_err(|_| Error::Undecryptable)?;
         let mut secret = Zeroizing::new(decode(&self.sealed)?);
-        let length = key
-            .open_in_place(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(authenticated(file, &self.name)),
-                &mut secret,
-            )
-            .map_err(|_| Error::Undecryptable)?
-            .len();
-        secret.truncate(length);
+        let aad = authenticated(file, &self.name);
+        key.decrypt_in_place(&nonce.into(), &aad, &mut *secret)
+            .map_err(|_| Error::Undecryptable)?;
         Ok(secret)
     }
 
@@ -206,7 +200,7 @@ impl Written {
 }
 
 /// The key that the salt file's salt makes of a passphrase; `Undecryptable` when it is not the one that sealed it.
-fn open_salt(salt_file: &Path, passphrase: &[u8]) -> Result<LessSafeKey, Error> {
+fn open_salt(salt_file: &Path, passphrase: &[u8]) -> Result<Aes256Gcm, Error> {
     let written = Written::read(salt_file)?;
     let key = stretch(passphrase, &written.name)?;
     written.open(&key, SALT_FILE)?;
@@ -223,7 +217,7 @@ fn random<const N: usize>() -> Result<[u8; N], Error> {
     Ok(octets)
 }
 
-fn stretch(passphrase: &[u8], salt: &str) -> Result<LessSafeKey, Error> {
+fn stretch(passphrase: &[u8], salt: &str) -> Result<Aes256Gcm, Error> {
     let (memory, passes, lanes) = STRETCH;
     let mut key = Zeroizing::new([0; 32]);
     let params = Params::new(memory, passes, lanes, Some(key.len()));
@@ -236,8 +230,7 @@ fn stretch(passphrase: &[u8], salt: &str) -> Result<LessSafeKey, Error> {
             )
         })
         .map_err(|error| Error::Unusable(format!("cannot stretch the passphrase: {error}")))?;
-    UnboundKey::new(&AES_256_GCM, &*key)
-        .map(LessSafeKey::new)
+    Aes256Gcm::new_from_slice(&*key)
         .map_err(|_| Error::Unusable("cannot stretch the passphrase".to_owned()))
 }
 

@@ -1,8 +1,9 @@
-//! Key material in memory, parsed once: what each kind of key computes (aws-lc).
+//! Key material in memory, parsed once: what each kind of key computes. Private keys are aws-lc's alone; the public half
+//! of an RSA key leaves it as SubjectPublicKeyInfo.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{self, ECDH_P256};
-use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::error::{KeyRejected, Unspecified};
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::rsa::{
@@ -13,8 +14,6 @@ use aws_lc_rs::signature::{
     self as lc, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaEncoding,
     RsaKeyPair,
 };
-use p256::pkcs8::der::asn1::UintRef;
-use p256::pkcs8::der::{Decode as _, Reader as _, SliceReader};
 use zeroize::Zeroizing;
 
 use super::RsaBits;
@@ -26,8 +25,8 @@ pub(super) enum Key {
     Rsa(RsaKeyPair),
     Ec(Curve, EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
-    /// With the public key, as `RSAPublicKey` (RFC 8017 §A.1.1).
-    Decryption(OaepPrivateDecryptingKey, Vec<u8>),
+    /// With its public half.
+    Decryption(OaepPrivateDecryptingKey, PublicKey),
     Agreement(agreement::PrivateKey),
     Seal(LessSafeKey),
 }
@@ -120,10 +119,10 @@ impl Key {
                     .map_err(rejected)
             }
             RingAlgorithm::KeyManagement(_) => {
-                let pair = RsaKeyPair::from_pkcs8(secret).map_err(rejected)?;
                 let key = PrivateDecryptingKey::from_pkcs8(secret).map_err(rejected)?;
+                let public = rsa_public(&key.public_key())?;
                 let key = OaepPrivateDecryptingKey::new(key).map_err(failed)?;
-                Ok(Key::Decryption(key, pair.public_key().as_ref().to_vec()))
+                Ok(Key::Decryption(key, public))
             }
             RingAlgorithm::Seal => UnboundKey::new(&AES_256_GCM, secret)
                 .map(|key| Key::Seal(LessSafeKey::new(key)))
@@ -134,8 +133,8 @@ impl Key {
     /// The public half; `None` for a secret key.
     pub(super) fn public(&self) -> Result<Option<PublicKey>, Error> {
         match self {
-            Key::Rsa(key) => rsa_public(key.public_key().as_ref()).map(Some),
-            Key::Decryption(_, public) => rsa_public(public).map(Some),
+            Key::Rsa(key) => rsa_public(key.public_key()).map(Some),
+            Key::Decryption(_, public) => Ok(Some(public.clone())),
             Key::Ec(curve, key) => ec_public(*curve, key.public_key().as_ref()).map(Some),
             Key::Agreement(key) => {
                 let public = key.compute_public_key().map_err(failed)?;
@@ -239,16 +238,9 @@ impl Key {
     }
 }
 
-/// From `RSAPublicKey` (RFC 8017 §A.1.1).
-fn rsa_public(der: &[u8]) -> Result<PublicKey, Error> {
-    let numbers = SliceReader::new(der).and_then(|mut reader| {
-        reader.sequence(|fields| Ok((UintRef::decode(fields)?, UintRef::decode(fields)?)))
-    });
-    let (n, e) = numbers.map_err(|_: p256::pkcs8::der::Error| failed(Unspecified))?;
-    Ok(PublicKey::Rsa {
-        n: n.as_bytes().to_vec(),
-        e: e.as_bytes().to_vec(),
-    })
+fn rsa_public(key: &impl AsDer<PublicKeyX509Der<'static>>) -> Result<PublicKey, Error> {
+    let spki = key.as_der().map_err(failed)?;
+    PublicKey::from_rsa_spki(spki.as_ref()).map_err(|_| failed(Unspecified))
 }
 
 /// From an uncompressed point (SEC 1 §2.3.3).

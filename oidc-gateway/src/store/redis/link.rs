@@ -4,6 +4,7 @@
 //! unavailable, since the command may have been carried out. There is no timer per command: while commands wait, a
 //! watch looks whether answers still come.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::script::Script;
 use super::{Address, Target};
-use crate::store::Unavailable;
+use crate::store::{Key, Unavailable};
 
 // Redis is to be used again at most a second after it is back (safety.md, 8).
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -29,6 +30,8 @@ const QUEUE: usize = 1024;
 pub(super) struct Link {
     shared: Arc<Shared>,
     keeper: JoinHandle<()>,
+    beginning: [u8; 16],
+    written: AtomicU64,
 }
 
 struct Shared {
@@ -56,7 +59,16 @@ impl Link {
             useless: Notify::new(),
         });
         let keeper = tokio::spawn(keep(Arc::clone(&shared)));
-        Link { shared, keeper }
+        // Random for each link, from the system: versions need to differ, not to be secret.
+        let random = RandomState::new().build_hasher().finish();
+        let mut beginning = [0; 16];
+        beginning[..8].copy_from_slice(&random.to_be_bytes());
+        Link {
+            shared,
+            keeper,
+            beginning,
+            written: AtomicU64::new(0),
+        }
     }
 
     /// Sends one command.
@@ -78,6 +90,55 @@ impl Link {
         waiting.answered(answer.map(Value::Array)).map(|_| ())
     }
 
+    /// Tells one writing from every other: a random beginning and a count.
+    pub(super) fn version(&self) -> [u8; 16] {
+        let count = self.written.fetch_add(1, Ordering::Relaxed);
+        let mut version = self.beginning;
+        version[8..].copy_from_slice(&count.to_be_bytes());
+        version
+    }
+
+    /// Runs a script and then reads `key`, in one round trip.
+    pub(super) async fn script_then_get(
+        &self,
+        script: Script,
+        arguments: impl Fn(&mut Cmd),
+        key: &Key,
+    ) -> Result<(Value, Value), Unavailable> {
+        let mut connection = self.shared.connection()?;
+        let waiting = Waiting::one(&self.shared);
+        let mut call = Cmd::with_capacity(8, 256);
+        call.arg("EVALSHA")
+            .arg(&connection.digests[script as usize]);
+        arguments(&mut call);
+        let mut get = Cmd::with_capacity(2, 48);
+        get.arg("GET").arg(key.as_str());
+        let mut both = Pipeline::with_capacity(2);
+        both.add_command(call).add_command(get);
+        let answers = connection
+            .multiplexed
+            .send_packed_commands(&both, 0, 2)
+            .await;
+        // As in `script`: once more is safe.
+        if answers
+            .as_deref()
+            .is_ok_and(|answers| answers.first().is_some_and(is_forgotten))
+        {
+            let outcome = self.script(script, arguments).await?;
+            let mut get = Cmd::with_capacity(2, 48);
+            get.arg("GET").arg(key.as_str());
+            return Ok((outcome, self.command(&get).await?));
+        }
+        let answers = waiting.answered(answers.map(Value::Array))?;
+        match answers {
+            Value::Array(mut answers) if answers.len() == 2 => {
+                let value = answers.pop().unwrap_or(Value::Nil);
+                Ok((answers.pop().unwrap_or(Value::Nil), value))
+            }
+            _ => Err(Unavailable("not two answers to two commands".to_owned())),
+        }
+    }
+
     /// Runs a script. `arguments` appends the number of keys, the keys and the arguments.
     pub(super) async fn script(
         &self,
@@ -93,9 +154,7 @@ impl Link {
         arguments(&mut command);
         let mut answer = connection.multiplexed.send_packed_command(&command).await;
         // Redis forgets scripts when it is restarted or told to. It has then done nothing, so once more is safe.
-        if let Ok(Value::ServerError(error)) = &answer
-            && error.code() == "NOSCRIPT"
-        {
+        if answer.as_ref().is_ok_and(is_forgotten) {
             command.clear();
             command.arg("EVAL").arg(script.body());
             arguments(&mut command);
@@ -103,6 +162,10 @@ impl Link {
         }
         waiting.answered(answer)
     }
+}
+
+fn is_forgotten(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
 impl Drop for Link {

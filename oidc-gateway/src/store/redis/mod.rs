@@ -16,7 +16,7 @@ use redis::{Cmd, RedisWrite, ToRedisArgs, Value};
 
 use self::link::Link;
 use self::script::Script;
-use super::{Answer, Claim, Key, Owner, Store, Swap, Unavailable, Write};
+use super::{Answer, Claim, Key, Owner, Store, Stored, Swap, Unavailable, Write};
 use crate::secret::Secret;
 
 /// How Redis is reached; see [`super::settings::Settings`] for each part.
@@ -76,7 +76,7 @@ impl Redis {
 }
 
 impl Store for Redis {
-    fn get<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, Vec<Option<Bytes>>> {
+    fn get<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, Vec<Option<Stored>>> {
         Box::pin(async move {
             if keys.is_empty() {
                 return Ok(Vec::new());
@@ -99,7 +99,7 @@ impl Store for Redis {
     fn put<'a>(&'a self, writes: &'a [Write]) -> Answer<'a, ()> {
         Box::pin(async move {
             if let [write] = writes {
-                let command = set(write, &Prefixed::plain(&write.value));
+                let command = set(write, &self.plain(&write.value));
                 return self.link.command(&command).await.map(|_| ());
             }
             if writes.is_empty() {
@@ -108,7 +108,7 @@ impl Store for Redis {
             let mut commands = redis::Pipeline::with_capacity(writes.len());
             commands.atomic();
             for write in writes {
-                commands.add_command(set(write, &Prefixed::plain(&write.value)));
+                commands.add_command(set(write, &self.plain(&write.value)));
             }
             self.link.transaction(&commands).await
         })
@@ -116,7 +116,7 @@ impl Store for Redis {
 
     fn put_new<'a>(&'a self, write: &'a Write) -> Answer<'a, bool> {
         Box::pin(async move {
-            let mut command = set(write, &Prefixed::plain(&write.value));
+            let mut command = set(write, &self.plain(&write.value));
             command.arg("NX");
             match self.link.command(&command).await? {
                 Value::Okay => Ok(true),
@@ -130,7 +130,8 @@ impl Store for Redis {
         Box::pin(async move {
             let issued = Prefixed {
                 state: b'I',
-                binding: Some(binding),
+                version: self.link.version(),
+                binding: Some(binding.as_bytes()),
                 value: &write.value,
             };
             self.link.command(&set(write, &issued)).await.map(|_| ())
@@ -149,28 +150,41 @@ impl Store for Redis {
                 command.arg(2).arg(&key.0).arg(Lease(key));
                 command.arg(binding).arg(&owner.0).arg(millis(lease));
             };
-            match self.link.script(Script::Claim, arguments).await? {
+            let (outcome, value) = self
+                .link
+                .script_then_get(Script::Claim, arguments, key)
+                .await?;
+            match outcome {
                 Value::Int(0) => Ok(Claim::Missing),
                 Value::Int(1) => Ok(Claim::Mismatch),
                 Value::Int(2) => Ok(Claim::InFlight),
-                Value::BulkString(value) => match value.first() {
-                    Some(b'I') => bound(value).map(Claim::Claimed),
-                    Some(b'S') => bound(value).map(Claim::Spent),
-                    _ => Err(strange()),
-                },
+                // Between the two commands it may have been deleted.
+                Value::Int(state) => Ok(match parse(value)? {
+                    None => Claim::Missing,
+                    Some((_, stored)) if state == i64::from(b'I') => Claim::Claimed(stored.value),
+                    Some((_, stored)) => Claim::Spent(stored.value),
+                }),
                 _ => Err(strange()),
             }
         })
     }
 
-    fn commit<'a>(&'a self, owner: &'a Owner, spent: &'a Write) -> Answer<'a, bool> {
+    fn commit<'a>(
+        &'a self,
+        owner: &'a Owner,
+        binding: &'a str,
+        spent: &'a Write,
+    ) -> Answer<'a, bool> {
         Box::pin(async move {
+            let value = Prefixed {
+                state: b'S',
+                version: self.link.version(),
+                binding: Some(binding.as_bytes()),
+                value: &spent.value,
+            };
             let arguments = |command: &mut Cmd| {
                 command.arg(2).arg(&spent.key.0).arg(Lease(&spent.key));
-                command
-                    .arg(&owner.0)
-                    .arg(&*spent.value)
-                    .arg(millis(spent.lives));
+                command.arg(&owner.0).arg(&value).arg(millis(spent.lives));
             };
             match self.link.script(Script::Commit, arguments).await? {
                 Value::Int(done) => Ok(done == 1),
@@ -191,17 +205,21 @@ impl Store for Redis {
         })
     }
 
-    fn swap<'a>(&'a self, before: &'a Bytes, after: &'a Write) -> Answer<'a, Swap> {
+    fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap> {
         Box::pin(async move {
+            let value = Prefixed {
+                state: before.mark.first().copied().unwrap_or(b'P'),
+                version: self.link.version(),
+                binding: before.mark.get(VERSION_ENDS + 1..),
+                value: &after.value,
+            };
             let arguments = |command: &mut Cmd| {
-                command.arg(1).arg(&after.key.0).arg(&**before);
-                command.arg(&*after.value).arg(millis(after.lives));
+                command.arg(1).arg(&after.key.0).arg(&*before.mark);
+                command.arg(&value).arg(millis(after.lives));
             };
             match self.link.script(Script::Swap, arguments).await? {
                 Value::Int(1) => Ok(Swap::Done),
-                Value::Nil => Ok(Swap::Changed(None)),
-                Value::BulkString(value) => Ok(Swap::Changed(Some(value.into()))),
-                _ => Err(strange()),
+                there => Ok(Swap::Changed(readable(there)?)),
             }
         })
     }
@@ -232,27 +250,37 @@ impl Store for Redis {
     }
 }
 
+/// Octets of the state and the version.
+const VERSION_ENDS: usize = 17;
+
 // What `get` gives: plain and spent values. What is still to be claimed, or is just claimed, is not to be read.
-fn readable(value: Value) -> Result<Option<Bytes>, Unavailable> {
+fn readable(value: Value) -> Result<Option<Stored>, Unavailable> {
+    Ok(match parse(value)? {
+        Some((b'P' | b'S', stored)) => Some(stored),
+        _ => None,
+    })
+}
+
+// A value as `script` says, with its state.
+fn parse(value: Value) -> Result<Option<(u8, Stored)>, Unavailable> {
     let value = match value {
         Value::Nil => return Ok(None),
         Value::BulkString(value) => Bytes::from(value),
         _ => return Err(strange()),
     };
-    Ok(match value.first() {
-        Some(b'P') => Some(value.slice(1..)),
-        Some(b'S') => Some(bound(value)?),
-        _ => None,
-    })
-}
-
-// What comes after the binding.
-fn bound(value: impl Into<Bytes>) -> Result<Bytes, Unavailable> {
-    let value = value.into();
-    match value.get(1).map(|&length| 2 + usize::from(length)) {
-        Some(header) if value.len() >= header => Ok(value.slice(header..)),
-        _ => Err(strange()),
+    let state = *value.first().ok_or_else(strange)?;
+    let header = match state {
+        b'P' => VERSION_ENDS,
+        _ => VERSION_ENDS + 1 + usize::from(*value.get(VERSION_ENDS).ok_or_else(strange)?),
+    };
+    if value.len() < header {
+        return Err(strange());
     }
+    let stored = Stored {
+        mark: value.slice(..header),
+        value: value.slice(header..),
+    };
+    Ok(Some((state, stored)))
 }
 
 fn set(write: &Write, content: &Prefixed<'_>) -> Cmd {
@@ -276,14 +304,16 @@ fn strange() -> Unavailable {
 // A value with what `script` says comes before it, written without a copy.
 struct Prefixed<'a> {
     state: u8,
-    binding: Option<&'a str>,
+    version: [u8; VERSION_ENDS - 1],
+    binding: Option<&'a [u8]>,
     value: &'a [u8],
 }
 
-impl<'a> Prefixed<'a> {
-    fn plain(value: &'a [u8]) -> Prefixed<'a> {
+impl Redis {
+    fn plain<'a>(&self, value: &'a [u8]) -> Prefixed<'a> {
         Prefixed {
             state: b'P',
+            version: self.link.version(),
             binding: None,
             value,
         }
@@ -307,8 +337,9 @@ impl ToRedisArgs for &Prefixed<'_> {
         let mut argument = out.writer_for_next_arg();
         // Writing to memory does not fail.
         let _ = argument.write_all(&[self.state]);
+        let _ = argument.write_all(&self.version);
         if let Some(binding) = self.binding {
-            let binding = &binding.as_bytes()[..binding.len().min(255)];
+            let binding = &binding[..binding.len().min(255)];
             let _ = argument.write_all(&[u8::try_from(binding.len()).unwrap_or(255)]);
             let _ = argument.write_all(binding);
         }

@@ -1,148 +1,19 @@
-//! What every home of keys must do alike. The same checks over software keys and over a SoftHSM token; results are
-//! checked by other people's code.
+//! What keys compute, checked by other people's code, and what they refuse.
 
-use std::collections::HashSet;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use key_service::algorithm::{
     ContentEncryption, KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm,
 };
-use key_service::backend::{
-    Curve, Device, Error, KeyId, Label, Point, Settings, State, StoredKey, Tombstone,
-    TombstoneReason,
-};
+use key_service::backend::{Curve, Device, Error, KeyId, Point, State, StoredKey};
 use key_service::jwe::{self, KeyRef};
 use key_service::jwk::{self, Jwk};
 use key_service::signature;
 use serde_json::Value;
-use support::softhsm::{self, SoftHsm, Token};
 
+use super::INPUT;
 use crate::foreign::{self, Recipient};
-
-pub(crate) const INPUT: &[u8] = b"eyJhbGciOiJFUzI1NiJ9.e30";
-
-#[tokio::test]
-async fn software_keys_keep_the_contract() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = software(folder.path());
-    let device = Device::open(&settings).unwrap();
-    assert_eq!(device.facts().gaps, [""; 0]);
-    assert_eq!(device.facts().algorithms.len(), 14);
-    keeps_the_contract(device, || Device::open(&settings).unwrap()).await;
-    for entry in fs::read_dir(folder.path().join("keys")).unwrap() {
-        let entry = entry.unwrap();
-        let mode = entry.metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.file_name());
-    }
-}
-
-#[tokio::test]
-async fn a_softhsm_token_keeps_the_contract() {
-    let name = "contract::a_softhsm_token_keeps_the_contract";
-    let Some(softhsm) = SoftHsm::in_own_process(name) else {
-        return;
-    };
-    let settings = pkcs11(&softhsm.token("signet", "1234"));
-    let device = Device::open(&settings).unwrap();
-    // SoftHSM 2.6.1 knows RSA-OAEP with SHA-1 only.
-    let [gap] = device.facts().gaps.as_slice() else {
-        panic!("{:?}", device.facts().gaps);
-    };
-    assert!(gap.starts_with("RSA-OAEP-256: "), "{gap}");
-    assert_eq!(device.facts().algorithms.len(), 13);
-    assert_eq!(device.facts().location, "SoftHSM v2 token \"signet\"");
-    keeps_the_contract(device, || Device::open(&settings).unwrap()).await;
-}
-
-fn software(folder: &Path) -> Settings {
-    let passphrase = folder.join("passphrase");
-    softhsm::write_secret(&passphrase, "correct horse battery staple\n");
-    let toml = format!(
-        "kind = \"software\"\ndirectory = \"{}\"\npassphrase_file = \"{}\"",
-        folder.join("keys").display(),
-        passphrase.display()
-    );
-    toml::from_str(&toml).unwrap()
-}
-
-pub(crate) fn pkcs11(token: &Token) -> Settings {
-    let toml = format!(
-        "kind = \"pkcs11\"\nmodule = \"{}\"\ntoken = \"{}\"\npin_file = \"{}\"\nlanes = 2",
-        softhsm::MODULE,
-        token.label,
-        token.pin_file.display()
-    );
-    toml::from_str(&toml).unwrap()
-}
-
-async fn keeps_the_contract(device: Device, reopen: impl FnOnce() -> Device) {
-    assert!(device.list().await.unwrap().keys.is_empty());
-    let mut keys = Vec::new();
-    for algorithm in device.facts().algorithms.clone() {
-        keys.push(make(&device, algorithm).await);
-    }
-    assert_eq!(ids(&keys).len(), keys.len());
-    lists(&device, &keys).await;
-    for key in &keys {
-        computes(&device, key).await;
-        refuses_what_is_not_its_own(&device, key).await;
-    }
-    buries(&device).await;
-    under_load(&device, &keys).await;
-
-    let description = device.facts().description.clone();
-    drop(device);
-    let device = reopen();
-    assert_eq!(device.facts().description, description);
-    lists(&device, &keys).await;
-    for key in &keys {
-        computes(&device, key).await;
-    }
-}
-
-fn ids(keys: &[StoredKey]) -> HashSet<KeyId> {
-    keys.iter().map(|key| key.id.clone()).collect()
-}
-
-pub(crate) async fn make(device: &Device, algorithm: RingAlgorithm) -> StoredKey {
-    let purpose = match algorithm {
-        RingAlgorithm::Signature(_) => "id-token",
-        RingAlgorithm::KeyManagement(_) => "request-object",
-        RingAlgorithm::Seal => "seal",
-    };
-    let label = Label {
-        ring: format!("{purpose}/{}", algorithm.as_str()).parse().unwrap(),
-        generation: 1,
-        created: 1_700_000_000,
-    };
-    let key = device.generate(&label).await.unwrap();
-    assert_eq!(key.label, label);
-    assert_eq!(key.id.0.len(), 16);
-    assert_eq!(key.defects, [""; 0], "{label}");
-    assert_eq!(key.public.is_some(), algorithm != RingAlgorithm::Seal);
-    key
-}
-
-async fn lists(device: &Device, keys: &[StoredKey]) {
-    let listing = device.list().await.unwrap();
-    assert_eq!(listing.strange, [""; 0]);
-    assert_eq!(listing.keys.len(), keys.len());
-    for key in keys {
-        let listed = listing
-            .keys
-            .iter()
-            .find(|listed| listed.id == key.id)
-            .unwrap();
-        assert_eq!(listed.label, key.label);
-        assert_eq!(listed.public, key.public, "{}", key.label);
-        assert_eq!(listed.defects, [""; 0], "{}", key.label);
-    }
-}
 
 /// The key as a JWK, by way of JSON.
 fn published(key: &StoredKey) -> Value {
@@ -152,7 +23,7 @@ fn published(key: &StoredKey) -> Value {
     serde_json::from_str(&json).unwrap()
 }
 
-async fn computes(device: &Device, key: &StoredKey) {
+pub(super) async fn computes(device: &Device, key: &StoredKey) {
     match key.label.ring.algorithm() {
         RingAlgorithm::Signature(algorithm) => signs(device, key, algorithm).await,
         RingAlgorithm::KeyManagement(algorithm) => opens(device, key, algorithm).await,
@@ -299,7 +170,7 @@ async fn seals(device: &Device, key: &StoredKey) {
     assert_eq!(device.state(), State::Up);
 }
 
-async fn refuses_what_is_not_its_own(device: &Device, key: &StoredKey) {
+pub(super) async fn refuses_what_is_not_its_own(device: &Device, key: &StoredKey) {
     let own = key.label.ring.algorithm();
     let point = Point {
         sec1: BASE_POINT.to_vec(),
@@ -358,73 +229,6 @@ const BASE_POINT: [u8; 65] = [
     0x16, 0x2b, 0xce, 0x33, 0x57, 0x6b, 0x31, 0x5e, 0xce, 0xcb, 0xb6, 0x40, 0x68, 0x37, 0xbf, 0x51,
     0xf5,
 ];
-
-async fn buries(device: &Device) {
-    let tombstone = |reason, at| Tombstone {
-        kid: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs".to_owned(),
-        ring: "id-token/ES256".parse().unwrap(),
-        generation: 1,
-        created: 1_700_000_000,
-        reason,
-        at,
-        was_active: true,
-        note: "lost — \"laptop\"".to_owned(),
-    };
-    let all = [
-        tombstone(TombstoneReason::Disabled, 1_700_000_001),
-        tombstone(TombstoneReason::Enabled, 1_700_000_002),
-        tombstone(TombstoneReason::Revoked, 1_700_000_002),
-    ];
-    for tombstone in &all {
-        device.bury(tombstone).await.unwrap();
-    }
-    let mut listed = device.list().await.unwrap().tombstones;
-    listed.sort_by_key(|tombstone| (tombstone.at, tombstone.reason == TombstoneReason::Revoked));
-    assert_eq!(listed, all);
-}
-
-/// Many at once, while keys are made and listed.
-async fn under_load(device: &Device, keys: &[StoredKey]) {
-    let es256 = RingAlgorithm::Signature(SignatureAlgorithm::Es256);
-    let key = keys
-        .iter()
-        .find(|key| key.label.ring.algorithm() == es256)
-        .unwrap();
-    let tasks: Vec<_> = (0..100u32)
-        .map(|count| {
-            let (device, id) = (device.clone(), key.id.clone());
-            let input = Bytes::from(count.to_string());
-            tokio::spawn(async move {
-                if count % 25 == 0 {
-                    device.list().await.unwrap();
-                }
-                let signed = device
-                    .sign(&id, SignatureAlgorithm::Es256, input.clone(), None)
-                    .await;
-                (input, signed.unwrap())
-            })
-        })
-        .collect();
-    let mut signatures = HashSet::new();
-    for task in tasks {
-        let (input, signed) = task.await.unwrap();
-        let public = key.public.as_ref().unwrap();
-        let verified = signature::verify(SignatureAlgorithm::Es256, public, &input, &signed);
-        assert_eq!(
-            verified,
-            Ok(()),
-            "an answer that belongs to another request"
-        );
-        signatures.insert(signed[..32].to_vec());
-    }
-    assert_eq!(signatures.len(), 100, "a repeated r");
-    assert_eq!(device.queue_length(), 0);
-    if device.facts().kind == "pkcs11" {
-        let (alg, input) = (SignatureAlgorithm::Es256, Bytes::from_static(INPUT));
-        let asked = device.sign(&key.id, alg, input, Some(Instant::now())).await;
-        assert!(matches!(asked, Err(Error::DeadlinePassed)), "{asked:?}");
-    }
-}
 
 #[test]
 fn what_is_encrypted_for_others_can_be_read_by_them() {
