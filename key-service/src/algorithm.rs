@@ -124,6 +124,14 @@ impl RingAlgorithm {
             RingAlgorithm::Seal => ContentEncryption::A256Gcm.as_str(),
         }
     }
+
+    /// "use" of the public keys (RFC 7517 §4.2).
+    pub(crate) fn usage(self) -> &'static str {
+        match self {
+            RingAlgorithm::Signature(_) => "sig",
+            RingAlgorithm::KeyManagement(_) | RingAlgorithm::Seal => "enc",
+        }
+    }
 }
 
 /// A ring's name: `<purpose>/<alg>`, for example `id-token/ES256`.

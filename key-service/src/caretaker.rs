@@ -25,10 +25,11 @@ pub(crate) async fn take_care(
     reload: Duration,
 ) {
     let serve_metrics = async {
-        match metrics {
-            Some(listener) => metrics::serve(listener, page).await,
-            None => std::future::pending().await,
+        if let Some(listener) = metrics {
+            metrics::serve(listener, page).await;
         }
+        // Without metrics, or where they cannot be served, all the rest goes on.
+        std::future::pending::<()>().await;
     };
     let mut stop = shared.stop.clone();
     tokio::select! {

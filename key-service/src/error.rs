@@ -13,7 +13,7 @@ pub enum Error {
     #[error("no such key or ring, or not allowed")]
     NotAllowed,
     /// The claims firewall said no.
-    #[error("refused by rule {}", .0.id())]
+    #[error("refused by rule {}", .0.as_str())]
     Policy(Rule),
     /// The claims are not one strict JSON object.
     #[error("claims: {0}")]

@@ -1,4 +1,4 @@
-//! Mutually authenticated TLS (RFC 8446, RFC 8705 §2): the service's certificate, whose callers it trusts, and their
+//! Mutually authenticated TLS (RFC 8446 §4.3.2, RFC 9325): the service's certificate, whose callers it trusts, and their
 //! renewal while it runs.
 
 use std::path::{Path, PathBuf};
@@ -148,7 +148,7 @@ fn server_config(settings: &Tls) -> Result<Arc<ServerConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-/// AES-GCM with ephemeral keys only.
+/// Of TLS 1.2, AES-GCM with ephemeral keys alone (RFC 9325 §4.2); all of TLS 1.3.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| {

@@ -49,6 +49,11 @@ impl Clock {
     }
 }
 
+/// A duration as a `NumericDate` counts; a part of a second is left out.
+pub(crate) fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4)
+}
+
 fn whole(seconds: u64) -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX / 2000)
 }

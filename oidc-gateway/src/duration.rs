@@ -24,6 +24,19 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     parse(&text).map_err(D::Error::custom)
 }
 
+/// The same, where it may be absent: for `#[serde(default, with = "crate::duration::optional")]`.
+pub mod optional {
+    use super::{Deserializer, Duration};
+
+    /// As [`super::deserialize`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        super::deserialize(from).map(Some)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
-//! The registry of OAuth error codes: each has its string, and where it may appear. `web/failure.rs` alone turns
-//! them into HTTP.
+//! The OAuth error codes that this provider answers with: each has its string, and where it is registered.
+//! `web/failure.rs` alone turns them into HTTP.
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $wire:literal,)+) => {
@@ -8,9 +8,6 @@ macro_rules! codes {
         pub enum Code { $($(#[$doc])* $variant,)+ }
 
         impl Code {
-            /// Every code.
-            pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
-
             /// The string on the wire.
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $wire,)+ }
@@ -37,21 +34,13 @@ codes! {
     /// RFC 6749 §4.1.2.1.
     UnsupportedResponseType = "unsupported_response_type",
     /// RFC 6749 §4.1.2.1.
-    ServerError = "server_error",
-    /// RFC 6749 §4.1.2.1.
     TemporarilyUnavailable = "temporarily_unavailable",
     /// RFC 6750 §3.1.
     InvalidToken = "invalid_token",
     /// RFC 6750 §3.1.
     InsufficientScope = "insufficient_scope",
-    /// RFC 7009 §2.2.1.
-    UnsupportedTokenType = "unsupported_token_type",
-    /// OpenID Connect Core §3.1.2.6.
-    InteractionRequired = "interaction_required",
     /// OpenID Connect Core §3.1.2.6.
     LoginRequired = "login_required",
-    /// OpenID Connect Core §3.1.2.6.
-    AccountSelectionRequired = "account_selection_required",
     /// OpenID Connect Core §3.1.2.6.
     ConsentRequired = "consent_required",
     /// OpenID Connect Core §3.1.2.6.
@@ -60,8 +49,6 @@ codes! {
     RequestUriNotSupported = "request_uri_not_supported",
     /// OpenID Connect Core §3.1.2.6.
     RegistrationNotSupported = "registration_not_supported",
-    /// RFC 8707 §2.
-    InvalidTarget = "invalid_target",
 }
 
 /// A refusal: a registered code and constant words for the developer of the client.
@@ -91,8 +78,19 @@ pub enum Failure {
     Bearer(Option<Refusal>),
     /// Something of ours is out of order: 503 with Retry-After; a page or JSON by endpoint. The reason is for the log.
     Unavailable(String),
-    /// A request that is not understood as HTTP: the status.
-    Http(u16),
+    /// The body of the request did not arrive as it must.
+    Body(Body),
+}
+
+/// What is wrong with how a body arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// Longer than `listen.limits.body_size`.
+    TooLarge,
+    /// Not whole within `listen.limits.body_timeout`.
+    TooSlow,
+    /// It ended before its end.
+    BrokenOff,
 }
 
 impl From<Refusal> for Failure {

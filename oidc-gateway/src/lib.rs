@@ -33,6 +33,7 @@ pub mod clock;
 pub mod duration;
 pub mod error;
 pub mod jose;
+mod json;
 mod params;
 pub mod password;
 mod pkce;

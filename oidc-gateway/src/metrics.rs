@@ -12,8 +12,8 @@ use prometheus_client::registry::Registry;
 
 use crate::client::metadata::GrantType;
 
-/// The calls of the key-service.
-const CALLS: [&str; 4] = ["sign", "verify", "jwks", "watch"];
+/// The calls of the key-service that a request waits for.
+const CALLS: [&str; 2] = ["sign", "verify"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// In seconds: from a document out of memory to a password hash.
 const BUCKETS: [f64; 9] = [

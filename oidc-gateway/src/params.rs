@@ -7,8 +7,11 @@ use crate::error::{Code, Failure, Refusal};
 /// More parameters than anybody sends.
 const MOST: usize = 100;
 
-/// Longer than any query or body that the web server lets through is refused again here.
-const LONGEST: usize = 64 * 1024;
+/// In octets: no query and no body that the web server may let through is longer.
+pub(crate) const LONGEST: usize = 64 * 1024;
+
+/// RFC 9110 §4.1: URIs of this length are supported everywhere.
+const LONGEST_URL: usize = 8000;
 
 /// Decoded parameters, borrowed from the request where nothing was escaped.
 #[derive(Debug, Default)]
@@ -58,6 +61,13 @@ impl<'a> Params<'a> {
             }
         }
         Ok(())
+    }
+
+    /// All of them as the query of a URL; `None`: that would be longer than others can be relied on to take.
+    pub(crate) fn behind(&self, url: &str) -> Option<String> {
+        let mut query = form_urlencoded::Serializer::for_suffix(format!("{url}?"), url.len() + 1);
+        query.extend_pairs(&self.pairs);
+        Some(query.finish()).filter(|url| url.len() <= LONGEST_URL)
     }
 
     /// Whether a parameter stands in both.

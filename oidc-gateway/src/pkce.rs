@@ -6,6 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Code, Refusal};
 
+/// "code_challenge_method": the one that shows nothing to whoever sees the request (RFC 7636 §4.2).
+pub(crate) const METHOD: &str = "S256";
+
 /// The code challenge that a request came with: 43 characters of base64url; empty where the request had none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -23,7 +26,7 @@ impl Challenge {
             (None, None, Required::No) => Ok(Challenge::default()),
             (None, None, Required::Yes) => refuse("code_challenge is required (PKCE)"),
             (None, Some(_), _) => refuse("code_challenge_method without code_challenge"),
-            (Some(challenge), Some("S256"), _) => {
+            (Some(challenge), Some(METHOD), _) => {
                 // §4.2: BASE64URL(SHA256(..)): 32 octets, so 43 characters.
                 let plain =
                     |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');

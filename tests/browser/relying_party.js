@@ -1,7 +1,12 @@
 // A relying party on openid-client: the second foreign one, with response modes query and form_post.
 
+import { webcrypto } from 'node:crypto';
 import { createServer } from 'node:http';
 import * as oidc from 'openid-client';
+
+// Node 18 (Debian 12) has them, but not as globals, where openid-client looks when it is called.
+globalThis.crypto ??= webcrypto;
+globalThis.CryptoKey ??= webcrypto.CryptoKey;
 
 const escape = (text) =>
   String(text).replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);

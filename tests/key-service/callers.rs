@@ -231,6 +231,24 @@ async fn a_gateway_is_no_operator_and_an_operator_no_gateway() {
     );
 }
 
+/// The same before anything else is looked at, and for what is not built yet.
+#[tokio::test]
+async fn an_operator_calls_nothing_that_uses_keys() {
+    let service = KeyService::with_rings(&[RING]);
+    let certificate = caller(&service.authority, OPERATOR);
+    let mut keys = KeyServiceClient::new(service.channel(&certificate).await.unwrap());
+    let watch = tokio_stream::once(v1::WatchPublicJwksRequest::default());
+    let codes = [
+        code(keys.sign(v1::SignRequest::default()).await),
+        code(keys.verify(v1::VerifyRequest::default()).await),
+        code(keys.mac(v1::MacRequest::default()).await),
+        code(keys.decrypt(v1::DecryptRequest::default()).await),
+        code(keys.wrap(v1::WrapRequest::default()).await),
+        code(keys.watch_public_jwks(watch).await),
+    ];
+    assert_eq!(codes, [Code::PermissionDenied; 6]);
+}
+
 #[tokio::test]
 async fn garbage_does_not_end_the_service() {
     let service = KeyService::with_rings(&[RING]);

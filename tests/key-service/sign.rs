@@ -127,6 +127,20 @@ async fn one_call_signs_an_access_token_and_the_id_token_that_covers_it() {
             vec![id_token(vec![hash_of(1), hash_of(1)]), access.clone()],
         ),
         (
+            "more than there are",
+            vec![
+                id_token(
+                    ["a_hash", "b_hash", "c_hash", "d_hash", "e_hash"]
+                        .map(|claim| v1::HashOf {
+                            claim: claim.to_owned(),
+                            item: 1,
+                        })
+                        .to_vec(),
+                ),
+                access.clone(),
+            ],
+        ),
+        (
             "no hash's name",
             vec![
                 id_token(vec![v1::HashOf {

@@ -1,12 +1,14 @@
 //! Parts that are killed, stopped or away (safety.md): an outage is said to be one, nothing is spent twice or lost by it,
 //! and what comes back is used again at once.
 
+use std::fs::{self, DirEntry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use nix::sys::signal::Signal::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::client::Client;
@@ -68,6 +70,25 @@ pub(crate) fn start_again(stack: &Arc<Stack>, name: &'static str) -> JoinHandle<
     tokio::task::spawn_blocking(move || stack.start_again(name))
 }
 
+/// Stops a process. The signal takes effect thread by thread, and a thread that is not stopped yet may still commit.
+async fn stop(stack: &Stack, name: &str) {
+    stack.signal(name, SIGSTOP);
+    let threads = format!("/proc/{}/task", stack.pid(name));
+    let is_stopped = |thread: DirEntry| {
+        let Ok(status) = fs::read_to_string(thread.path().join("stat")) else {
+            return true;
+        };
+        // proc(5): the name is in parentheses, and the state follows.
+        status.rsplit(") ").next().unwrap().starts_with('T')
+    };
+    while !fs::read_dir(&threads)
+        .unwrap()
+        .all(|thread| is_stopped(thread.unwrap()))
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 fn assert_orderly(stack: &Stack, names: &[&str]) {
     for name in names {
         let log = stack.log(name);
@@ -84,7 +105,7 @@ async fn key_service_killed_between_claim_and_commit() {
     let mut person = Person::new(&site, 0);
     let codes = codes(&mut person, 30).await;
     // Stopped first: every request has claimed its code and waits for a signature.
-    stack.signal("key-service", SIGSTOP);
+    stop(&stack, "key-service").await;
     let waiting = redeem_all(&site, &codes);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let (client, code) = &codes[0];
@@ -129,7 +150,7 @@ async fn key_service_killed_between_claim_and_commit() {
     assert_orderly(&stack, &["gateway0", "gateway1"]);
 }
 
-/// Every code gives tokens, sooner or later, and once: its client comes again as long as it is told to.
+/// Every code and every refresh token gives tokens, sooner or later: its client comes again as long as it is told to.
 async fn killed_at_random(stack: &Arc<Stack>, person: &mut Person) {
     let stop = Arc::new(AtomicBool::new(false));
     let clients = (0..6).map(|_| {
@@ -138,16 +159,12 @@ async fn killed_at_random(stack: &Arc<Stack>, person: &mut Person) {
             let (mut redeemed, mut refused) = (0, 0);
             while !stop.load(Ordering::Relaxed) {
                 for (client, code) in codes(&mut person, 6).await {
-                    loop {
-                        match redeem(&person.site, client, &code).await.as_str() {
-                            "200" => break,
-                            UNAVAILABLE => refused += 1,
-                            other => {
-                                panic!("{other} after an outage, for a code that gave nothing")
-                            }
-                        }
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
+                    let first = client.redemption(&code);
+                    let tokens = insist(&person.site, client, first, &mut refused).await;
+                    let token = tokens["refresh_token"].as_str().unwrap();
+                    let next =
+                        Params::of(&[("grant_type", "refresh_token")]).set("refresh_token", token);
+                    insist(&person.site, client, next, &mut refused).await;
                     assert_eq!(redeem(&person.site, client, &code).await, INVALID);
                     redeemed += 1;
                 }
@@ -174,6 +191,20 @@ async fn killed_at_random(stack: &Arc<Stack>, person: &mut Person) {
     );
 }
 
+/// Tokens, however often it takes to ask for them.
+async fn insist(site: &Site, client: Client, form: Params, refused: &mut usize) -> Value {
+    loop {
+        let request = client.build(site, "/token", form.clone());
+        let answer = site.try_send(request).await.unwrap();
+        match outcome(&answer).as_str() {
+            "200" => return answer.json(),
+            UNAVAILABLE => *refused += 1,
+            other => panic!("{other} after an outage, for what gave nothing yet"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// A gateway that was stopped for longer than its claim lasts has lost it.
 #[tokio::test]
 async fn gateway_stopped_between_claim_and_commit() {
@@ -181,10 +212,10 @@ async fn gateway_stopped_between_claim_and_commit() {
     let site = stack.site();
     let mut person = Person::new(&site, 0);
     let codes = codes(&mut person, 6).await;
-    stack.signal("key-service", SIGSTOP);
+    stop(&stack, "key-service").await;
     let waiting = redeem_all(&site.at(0), &codes);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    stack.signal("gateway0", SIGSTOP);
+    stop(&stack, "gateway0").await;
     stack.signal("key-service", SIGCONT);
     for outcome in join_all(redeem_all(&site.at(1), &codes)).await {
         assert_eq!(outcome.unwrap(), INVALID, "while it is claimed");

@@ -16,7 +16,7 @@ const TABLES: &str = r#"
 [tokens]
 authorization_code = "1s"
 access_token = "2s"
-id_token = "1s"
+id_token = "2s"
 refresh_token_idle = "5s"
 refresh_token_absolute = "6s"
 refresh_grace = "1s"

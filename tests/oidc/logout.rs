@@ -145,6 +145,38 @@ async fn without_a_hint_the_person_is_asked() {
     }
 }
 
+/// What another site posts comes without cookies (`SameSite=Lax`): nobody is signed out by it unseen, and who shows a
+/// hint signs the person out all the same.
+#[tokio::test]
+async fn posted_by_another_site() {
+    let SignedIn { mut person, hint } = signed_in(49).await;
+    let hinted = Params::of(&[("id_token_hint", &hint), ("state", "s")])
+        .and("post_logout_redirect_uri", BYE);
+    for (row, form) in [("bare", Params::default()), ("hint", hinted)] {
+        let without_cookies = Person::new(&person.site, 49);
+        let answer = without_cookies
+            .clone()
+            .submit("/logout", &form.encode())
+            .await;
+        assert_eq!(answer.status, 303, "{row}");
+        assert_eq!(answer.header("set-cookie"), "", "{row}");
+        assert!(is_alive(&person).await, "{row}");
+        let before = person.clone();
+        let answer = person.open(answer.header("location")).await;
+        match row {
+            "bare" => {
+                let page = Page::parse(&answer.text());
+                assert!(page.has("logout-confirm"), "{row}: {}", answer.text());
+                assert!(is_alive(&before).await, "{row}");
+            }
+            _ => {
+                assert_eq!(answer.header("location"), format!("{BYE}?state=s"));
+                assert!(!is_alive(&before).await, "{row}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn refused() {
     let SignedIn { mut person, hint } = signed_in(48).await;

@@ -29,6 +29,7 @@ mod rotation;
 mod secrets;
 mod site;
 mod stack;
+mod start;
 mod store;
 mod surface;
 mod tls;

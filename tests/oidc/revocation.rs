@@ -95,6 +95,35 @@ async fn tokens_of_its_own() {
     }
 }
 
+/// Somebody else has renewed it, and the client does not know: what came of it ends all the same.
+#[tokio::test]
+async fn a_refresh_token_that_was_replaced() {
+    let site = stack::shared().site();
+    let mut person = Person::new(&site, 44);
+    for client in [WEB, JWT] {
+        let first = client.tokens(&mut person, "openid offline_access").await;
+        let mut last = first.clone();
+        for _ in 0..2 {
+            last = client
+                .refresh(&site, text(&last, "refresh_token"))
+                .await
+                .json();
+        }
+        let old = text(&first, "refresh_token");
+        assert!(!client.is_active(&site, old).await, "{}", client.id);
+        revoke(&site, &CAREFUL, old).await;
+        assert!(
+            opens_userinfo(&site, &last).await,
+            "{}: not its client's",
+            client.id
+        );
+        revoke(&site, &client, old).await;
+        assert!(!opens_userinfo(&site, &last).await, "{}", client.id);
+        let answer = client.refresh(&site, text(&last, "refresh_token")).await;
+        assert_eq!(answer.outcome(), "400 invalid_grant", "{}", client.id);
+    }
+}
+
 #[tokio::test]
 async fn tokens_of_others_and_none() {
     let site = stack::shared().site();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use oidc_gateway::random::Random;
 use oidc_gateway::store::settings::Settings;
-use oidc_gateway::store::table::{Tag, hash};
+use oidc_gateway::store::table::{Tag, hash_of};
 use oidc_gateway::store::{Claim, Key, Owner, Store, Stored, Swap, Write};
 use support::redis::Redis;
 
@@ -41,7 +41,7 @@ impl Fixture {
     }
 
     async fn issued(&self, value: &'static str) -> (Key, String) {
-        let binding = hash(&self.random.token256());
+        let binding = hash_of("binding", &[&self.random.token256()]);
         let key = self.key();
         self.store
             .issue(&write(&key, value, LONG), &binding)
@@ -175,7 +175,7 @@ contract! {
         assert!(on.store.commit(&owner, "b", &with(&octets)).await.unwrap());
         assert_eq!(on.claim(&key, "b", &owner).await, Claim::Spent(octets.clone()));
         let reverse: Bytes = (0..=255).rev().collect();
-        assert_eq!(on.store.swap(&on.stored(&key).await.unwrap(), &with(&reverse)).await.unwrap(), Swap::Done);
+        assert_eq!(on.store.swap(&on.stored(&key).await.unwrap(), &with(&reverse), None).await.unwrap(), Swap::Done);
         assert_eq!(on.read(&key).await, Some(reverse));
     }
 
@@ -189,7 +189,7 @@ contract! {
         assert_eq!(on.read_all(&[one.clone(), two.clone()]).await, [None, None]);
         assert_eq!(on.claim(&three, "b", &on.owner()).await, Claim::Missing);
         let before = before.unwrap();
-        let swapped = on.store.swap(&before, &write(&one, "x", LONG)).await.unwrap();
+        let swapped = on.store.swap(&before, &write(&one, "x", LONG), None).await.unwrap();
         assert_eq!(swapped, Swap::Changed(None));
         assert!(on.store.put_new(&write(&two, "new", LONG)).await.unwrap());
         assert_eq!(on.store.delete(&[one, two, three]).await.unwrap(), 1);
@@ -248,7 +248,7 @@ contract! {
 
     a_wrong_binding_changes_nothing = |on| {
         let (key, binding) = on.issued("code").await;
-        for wrong in ["", "b", &binding[1..], &format!("{binding}x"), &hash("other")] {
+        for wrong in ["", "b", &binding[1..], &format!("{binding}x"), &hash_of("binding", &["other"])] {
             assert_eq!(on.claim(&key, wrong, &on.owner()).await, Claim::Mismatch, "{wrong}");
         }
         let owner = on.owner();
@@ -322,7 +322,7 @@ contract! {
                 on.store.issue(&write(&key, "code", LONG), "b").await.unwrap();
                 let owner = on.owner();
                 for state in ["issued", "claimed"] {
-                    let swapped = on.store.swap(&before, &write(&key, "x", LONG)).await.unwrap();
+                    let swapped = on.store.swap(&before, &write(&key, "x", LONG), None).await.unwrap();
                     assert_eq!(swapped, Swap::Changed(None), "{state}");
                     on.claim(&key, "b", &owner).await;
                 }
@@ -331,17 +331,24 @@ contract! {
                 on.store.put(&[write(&key, "1", LONG)]).await.unwrap();
             }
             let before = on.stored(&key).await.unwrap();
-            let right = on.store.swap(&before, &write(&key, "1b", LONG)).await;
+            let right = on.store.swap(&before, &write(&key, "1b", LONG), None).await;
             assert_eq!(right.unwrap(), Swap::Done);
-            let again = on.store.swap(&before, &write(&key, "x", LONG)).await;
+            let again = on.store.swap(&before, &write(&key, "x", LONG), None).await;
             assert_eq!(found(again.unwrap()), some("1b"));
             // Not even if the content is what it was.
             let now = on.stored(&key).await.unwrap();
-            assert_eq!(on.store.swap(&now, &write(&key, "1", LONG)).await.unwrap(), Swap::Done);
-            let again = on.store.swap(&before, &write(&key, "x", LONG)).await;
+            assert_eq!(on.store.swap(&now, &write(&key, "1", LONG), None).await.unwrap(), Swap::Done);
+            let again = on.store.swap(&before, &write(&key, "x", LONG), None).await;
             assert_eq!(found(again.unwrap()), some("1"));
             let now = on.stored(&key).await.unwrap();
-            assert_eq!(on.store.swap(&now, &write(&key, "2", LONG)).await.unwrap(), Swap::Done);
+            let (beside, absent, _) = on.family();
+            let also = write(&absent, "x", LONG);
+            let again = on.store.swap(&before, &write(&key, "x", LONG), Some(&also)).await;
+            assert_eq!(found(again.unwrap()), some("1"));
+            let also = write(&beside, "beside", LONG);
+            let right = on.store.swap(&now, &write(&key, "2", LONG), Some(&also)).await;
+            assert_eq!(right.unwrap(), Swap::Done);
+            assert_eq!(on.read_all(&[beside, absent]).await, [some("beside"), None]);
             assert_eq!(on.read(&key).await, some("2"));
             let after = on.claim(&key, "b", &on.owner()).await;
             assert_eq!(after, if is_spent { spent("2") } else { Claim::Missing }, "the state stays");
@@ -354,7 +361,7 @@ contract! {
         let before = on.stored(&key).await.unwrap();
         let swaps = (0..50).map(|_| {
             let (on, key, before) = (Arc::clone(&on), key.clone(), before.clone());
-            tokio::spawn(async move { on.store.swap(&before, &write(&key, "2", LONG)).await })
+            tokio::spawn(async move { on.store.swap(&before, &write(&key, "2", LONG), None).await })
         });
         let mut done = 0;
         for swap in swaps.collect::<Vec<_>>() {
@@ -437,7 +444,7 @@ fn redis_stops_answering() {
     run(|| async {
         let redis = Redis::start().unwrap();
         let mut settings = Settings::redis(&redis.url());
-        settings.timeout = Some("200ms".parse().unwrap());
+        settings.timeout = Some(Duration::from_millis(200));
         let store = open(&settings);
         until_it_answers(&*store).await;
         // All connections are served, none gets an answer.
@@ -518,7 +525,10 @@ fn redis_with_tls_and_an_acl_user() {
         let before = store.get(std::slice::from_ref(&key)).await.unwrap();
         let before = before[0].clone().unwrap();
         assert_eq!(
-            store.swap(&before, &write(&key, "g", LONG)).await.unwrap(),
+            store
+                .swap(&before, &write(&key, "g", LONG), None)
+                .await
+                .unwrap(),
             Swap::Done
         );
         store

@@ -135,6 +135,21 @@ fn one_answer_for_each_request() {
             &["400"],
         ),
         (
+            "no host",
+            format!("GET /health/live HTTP/1.1\r\n\r\n{second}"),
+            &["400"],
+        ),
+        (
+            "two hosts",
+            format!("{live}Host: a\r\n\r\n{second}"),
+            &["400"],
+        ),
+        (
+            "1.0 needs none",
+            "GET /health/live HTTP/1.0\r\n\r\n".to_owned(),
+            &["200"],
+        ),
+        (
             "garbage",
             "\u{16}\u{3}\u{1}\u{0}\r\n\r\n".to_owned(),
             &["400"],

@@ -29,6 +29,7 @@ const LAYERS: &[(Layer, &[&str])] = &[
             "duration",
             "error",
             "jose",
+            "json",
             "params",
             "password",
             "pkce",

@@ -31,16 +31,31 @@ impl Source {
 
     /// The lines before the file's own tests.
     pub(crate) fn production(&self) -> impl Iterator<Item = &str> {
-        let mut lines = self.text.lines().peekable();
-        std::iter::from_fn(move || {
-            let line = lines.next()?;
-            // A test module, not a single item that only tests use.
-            let tests = line == "#[cfg(test)]"
-                && lines
-                    .peek()
-                    .is_some_and(|next| next.trim_start().starts_with("mod "));
-            (!tests).then_some(line)
-        })
+        let lines: Vec<&str> = self.text.lines().collect();
+        let tests = (0..lines.len()).find(|&at| begins_test_module(&lines[at..]));
+        lines.into_iter().take(tests.unwrap_or(usize::MAX))
+    }
+}
+
+/// `#[cfg(test)]`, perhaps further attributes, and a module: not a single item that only tests use.
+fn begins_test_module(lines: &[&str]) -> bool {
+    let mut after = lines.iter().skip_while(|line| line.starts_with("#["));
+    lines.first() == Some(&"#[cfg(test)]") && after.next().is_some_and(|line| line.contains("mod "))
+}
+
+#[test]
+fn test_modules_are_told_from_items() {
+    for (lines, expected) in [
+        (&["#[cfg(test)]", "mod tests {"][..], true),
+        (
+            &["#[cfg(test)]", "#[allow(x)]", "pub(super) mod tests;"],
+            true,
+        ),
+        (&["#[cfg(test)]", "fn only_for_tests() {}"], false),
+        (&["mod tests {"], false),
+        (&[], false),
+    ] {
+        assert_eq!(begins_test_module(lines), expected, "{lines:?}");
     }
 }
 

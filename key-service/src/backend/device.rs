@@ -16,8 +16,8 @@ use super::{
 use super::{pkcs11, software};
 use crate::algorithm::{KeyManagementAlgorithm, SignatureAlgorithm};
 
-/// What a canary signature signs: no JWS begins with it (RFC 7515 §3.1: a base64url header).
-const CANARY: &[u8] = b"(canary)";
+/// What is signed and encrypted to try a key: no JWS begins with it (RFC 7515 §3.1: a base64url header).
+pub(super) const CANARY: &[u8] = b"(canary)";
 
 /// Where keys live: `[backend]` of the configuration.
 #[derive(Debug, Clone, Deserialize)]

@@ -7,6 +7,7 @@
 mod device;
 pub mod pkcs11;
 mod record;
+mod rsa_bits;
 pub mod software;
 
 use std::fmt;
@@ -17,6 +18,10 @@ use zeroize::Zeroizing;
 use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, RingName, SignatureAlgorithm};
 
 pub use device::{Device, Settings, State};
+pub use rsa_bits::RsaBits;
+
+/// The longest note on a tombstone, in characters.
+pub(crate) const LONGEST_NOTE: usize = 256;
 
 /// Octets that are wiped when dropped.
 pub type SecretBytes = Zeroizing<Vec<u8>>;

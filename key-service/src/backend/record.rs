@@ -6,14 +6,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Label, Tombstone, TombstoneReason};
+use super::{LONGEST_NOTE, Label, Tombstone, TombstoneReason};
 
 /// What every label of ours begins with.
 pub(super) const LABEL_PREFIX: &str = "k1/";
 /// What the name of every tombstone begins with.
 pub(super) const TOMBSTONE_PREFIX: &str = "t1/";
-/// The longest note of an operator, in characters.
-const LONGEST_NOTE: usize = 256;
 
 /// A label or a tombstone that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::policy::Typ;
 use super::state::Standing;
-use crate::algorithm::RingAlgorithm;
 use crate::backend::{KeyId, PublicKey, StoredKey};
 use crate::jwk;
 
@@ -39,11 +38,8 @@ impl Key {
             id: stored.id.clone(),
             headers: Typ::ALL.map(header),
             jwk: stored.public.as_ref().map(|public| {
-                let usage = match algorithm {
-                    RingAlgorithm::Signature(_) => "sig",
-                    RingAlgorithm::KeyManagement(_) | RingAlgorithm::Seal => "enc",
-                };
-                jwk::to_json(public, algorithm.as_str(), usage, &standing.key.kid)
+                let (alg, usage) = (algorithm.as_str(), algorithm.usage());
+                jwk::to_json(public, alg, usage, &standing.key.kid)
             }),
             public: stored.public.clone(),
             defects: stored.defects.clone(),

@@ -92,14 +92,6 @@ names! {
     }
 }
 
-impl Rule {
-    /// The short name that a caller is told.
-    #[must_use]
-    pub fn id(self) -> &'static str {
-        self.as_str()
-    }
-}
-
 impl Profile {
     /// Its place in a header.
     #[must_use]

@@ -4,15 +4,12 @@
 use std::time::Duration;
 
 use crate::algorithm::RingName;
-use crate::backend::{Label, StoredKey, Tombstone, TombstoneReason};
+use crate::backend::{LONGEST_NOTE, Label, StoredKey, Tombstone, TombstoneReason};
 use crate::error::Error;
 
 use super::Keyring;
 use super::state::{self, Lifecycle, Seen, Standing, State};
 use super::{Ring, Snapshot};
-
-/// The longest note on a tombstone, in characters.
-const LONGEST_NOTE: usize = 256;
 
 /// What a rotation made, or would make.
 #[derive(Debug)]

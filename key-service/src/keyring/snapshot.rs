@@ -103,9 +103,7 @@ impl Snapshot {
             .flat_map(|ring| ring.keys.iter().map(move |key| (ring, key)))
             .find(|(_, key)| key.kid() == kid)
     }
-}
 
-impl Snapshot {
     pub(super) fn of(settings: &Settings, listing: &Listing, now: i64) -> Snapshot {
         let mut rings = HashMap::new();
         let mut order = Vec::new();

@@ -72,12 +72,6 @@ impl State {
             State::Destroyed => "DESTROYED",
         }
     }
-
-    /// Whether signatures of the key are to be accepted, and what was encrypted to it opened.
-    #[must_use]
-    pub fn is_trusted(self) -> bool {
-        matches!(self, State::Next | State::Active | State::Retired)
-    }
 }
 
 /// A key and what has become of it. Times are seconds since 1970-01-01T00:00:00Z.

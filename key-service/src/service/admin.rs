@@ -15,7 +15,7 @@ use crate::metrics::Rpc;
 
 use super::peer::Caller;
 use super::publication::{capabilities, state};
-use super::{Call, Shared, status};
+use super::{Call, Shared};
 
 /// The service as one connection's caller has it.
 #[derive(Debug)]
@@ -63,45 +63,55 @@ impl KeyAdmin for Admin {
 
     async fn disable_key(
         &self,
-        _: Request<v1::DisableKeyRequest>,
+        request: Request<v1::DisableKeyRequest>,
     ) -> Result<Response<v1::DisableKeyResponse>, Status> {
-        Err(status::not_built("DisableKey"))
+        self.not_built(&request, "DisableKey")
     }
 
     async fn enable_key(
         &self,
-        _: Request<v1::EnableKeyRequest>,
+        request: Request<v1::EnableKeyRequest>,
     ) -> Result<Response<v1::EnableKeyResponse>, Status> {
-        Err(status::not_built("EnableKey"))
+        self.not_built(&request, "EnableKey")
     }
 
     async fn destroy_key(
         &self,
-        _: Request<v1::DestroyKeyRequest>,
+        request: Request<v1::DestroyKeyRequest>,
     ) -> Result<Response<v1::DestroyKeyResponse>, Status> {
-        Err(status::not_built("DestroyKey"))
+        self.not_built(&request, "DestroyKey")
     }
 
     type ReadAuditStream = Empty<Result<v1::AuditRecord, Status>>;
 
     async fn read_audit(
         &self,
-        _: Request<v1::ReadAuditRequest>,
+        request: Request<v1::ReadAuditRequest>,
     ) -> Result<Response<Self::ReadAuditStream>, Status> {
-        Err(status::not_built("ReadAudit"))
+        self.not_built(&request, "ReadAudit")
     }
 
     async fn verify_audit(
         &self,
-        _: Request<v1::VerifyAuditRequest>,
+        request: Request<v1::VerifyAuditRequest>,
     ) -> Result<Response<v1::VerifyAuditResponse>, Status> {
-        Err(status::not_built("VerifyAudit"))
+        self.not_built(&request, "VerifyAudit")
     }
 }
 
 impl Admin {
     pub(super) fn new(shared: Arc<Shared>, caller: Arc<Caller>) -> Admin {
         Admin { shared, caller }
+    }
+
+    /// A part of the contract that this version does not have.
+    fn not_built<A, T>(
+        &self,
+        request: &Request<A>,
+        rpc: &'static str,
+    ) -> Result<Response<T>, Status> {
+        let call = Call::begin(Rpc::Admin, &self.caller, request);
+        self.shared.answer(&call, Err(Error::NotBuilt(rpc)))
     }
 
     fn may_use(&self, ring: &str) -> Result<(), Error> {

@@ -23,49 +23,43 @@ const HEADERS: u32 = 16 * 1024;
 
 /// Serves a TCP port until the service stops, then waits for its connections.
 pub(crate) async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
-    let (alive, drained) = mpsc::channel::<Infallible>(1);
-    let mut stop = shared.stop.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (shared, alive) = (Arc::clone(&shared), alive.clone());
-                tokio::spawn(async move {
-                    over_tls(stream, &shared).await;
-                    drop(alive);
-                });
-            }
-            Err(error) => pause(&error).await,
-        }
-    }
-    drop(listener);
-    drain(alive, drained, &shared).await;
+    let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+    each(accept, over_tls, shared).await;
 }
 
 /// The same for a Unix socket, whose peer the kernel names.
 pub(crate) async fn serve_unix(listener: UnixListener, shared: Arc<Shared>) {
+    let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+    each(accept, over_unix, shared).await;
+}
+
+/// Accepts and serves connections, each in a task of its own. `accept` owns the socket: nobody connects to one that is
+/// being drained.
+async fn each<S, Served: Future<Output = ()> + Send + 'static>(
+    accept: impl AsyncFn() -> std::io::Result<S>,
+    serve: impl Fn(S, Arc<Shared>) -> Served,
+    shared: Arc<Shared>,
+) {
     let (alive, drained) = mpsc::channel::<Infallible>(1);
     let mut stop = shared.stop.clone();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let (shared, alive) = (Arc::clone(&shared), alive.clone());
+            Ok(stream) => {
+                let served = serve(stream, Arc::clone(&shared));
+                let alive = alive.clone();
                 tokio::spawn(async move {
-                    over_unix(stream, &shared).await;
+                    served.await;
                     drop(alive);
                 });
             }
             Err(error) => pause(&error).await,
         }
     }
-    drop(listener);
+    drop(accept);
     drain(alive, drained, &shared).await;
 }
 
@@ -89,7 +83,7 @@ async fn drain(
     }
 }
 
-async fn over_tls(stream: TcpStream, shared: &Arc<Shared>) {
+async fn over_tls(stream: TcpStream, shared: Arc<Shared>) {
     let Ok(_permit) = shared.connections.try_acquire() else {
         return tracing::warn!("too many connections");
     };
@@ -116,10 +110,10 @@ async fn over_tls(stream: TcpStream, shared: &Arc<Shared>) {
     if caller.is_none() {
         tracing::warn!("a certificate of ours that names no caller");
     }
-    serve(stream, Surface::new(shared, caller), shared).await;
+    serve(stream, Surface::new(&shared, caller), &shared).await;
 }
 
-async fn over_unix(stream: UnixStream, shared: &Arc<Shared>) {
+async fn over_unix(stream: UnixStream, shared: Arc<Shared>) {
     let Ok(_permit) = shared.connections.try_acquire() else {
         return tracing::warn!("too many connections");
     };
@@ -130,7 +124,7 @@ async fn over_unix(stream: UnixStream, shared: &Arc<Shared>) {
     if caller.is_none() {
         tracing::warn!("a user on the Unix socket who is no caller");
     }
-    serve(stream, Surface::new(shared, caller), shared).await;
+    serve(stream, Surface::new(&shared, caller), &shared).await;
 }
 
 async fn serve<S>(stream: S, surface: Surface, shared: &Shared)

@@ -24,6 +24,9 @@ use super::{Call, Shared, watch};
 
 /// The most items of one Sign request.
 const ITEMS: usize = 16;
+/// The most hashes that one item gets: at_hash, c_hash, s_hash and one to spare.
+const HASHES: usize = 4;
+
 /// The service as one connection's caller has it.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -190,6 +193,9 @@ impl Keys {
             }
             None => return Err(Error::Malformed("key is missing")),
         };
+        if item.hash_of.len() > HASHES {
+            return Err(Error::Malformed("an item has at most 4 hash_of"));
+        }
         for hash_of in &item.hash_of {
             let of = items.get(hash_of.item as usize);
             if !of.is_some_and(|of| of.hash_of.is_empty()) {

@@ -139,7 +139,7 @@ impl Shared {
                 let code = status::name(status.code());
                 self.metrics.answered(call.rpc, code, call.since);
                 if let Error::Policy(rule) = &error {
-                    self.metrics.refused(rule.id());
+                    self.metrics.refused(rule.as_str());
                 }
                 match error {
                     Error::NotAllowed
@@ -179,6 +179,7 @@ impl<'a> Call<'a> {
 }
 
 fn is_plain(id: &str) -> bool {
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
+    // What a gateway lets pass in `X-Request-Id`.
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet);
     id.len() <= 64 && id.bytes().all(plain)
 }

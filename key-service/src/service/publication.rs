@@ -2,7 +2,6 @@
 
 use proto::v1;
 
-use crate::algorithm::RingAlgorithm;
 use crate::config::ring_matches;
 use crate::keyring::Snapshot;
 use crate::keyring::state::State;
@@ -45,11 +44,7 @@ pub(super) fn public_jwks(
             kid: key.kid().to_owned(),
             state: state(key.standing.state).into(),
             alg: ring.algorithm().as_str().to_owned(),
-            r#use: match ring.algorithm() {
-                RingAlgorithm::Signature(_) => "sig",
-                RingAlgorithm::KeyManagement(_) | RingAlgorithm::Seal => "enc",
-            }
-            .to_owned(),
+            r#use: ring.algorithm().usage().to_owned(),
             ring: ring.to_string(),
             generation: key.standing.key.generation,
             created_at: key.standing.key.created,

@@ -17,8 +17,8 @@ pub(crate) const OK: &str = "OK";
 pub(crate) fn of(error: &Error) -> Status {
     match error {
         Error::NotAllowed => not_allowed(),
-        Error::Policy(rule) => Status::failed_precondition(rule.id()),
-        Error::Claims(claims::Invalid::TooLong) => Status::failed_precondition(Rule::Size.id()),
+        Error::Policy(rule) => Status::failed_precondition(rule.as_str()),
+        Error::Claims(claims::Invalid::TooLong) => Status::failed_precondition(Rule::Size.as_str()),
         Error::Claims(claims::Invalid::Syntax) => {
             Status::invalid_argument("claims are not one strict JSON object")
         }
@@ -54,11 +54,6 @@ pub(crate) fn not_allowed() -> Status {
 /// No such service or method.
 pub(crate) fn no_such_method() -> Status {
     Status::unimplemented("no such method")
-}
-
-/// A part of the contract that this version does not have.
-pub(crate) fn not_built(what: &'static str) -> Status {
-    Status::unimplemented(what)
 }
 
 fn retry(mut status: Status) -> Status {

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::AuthorizationRequest;
 use crate::client::Client;
 use crate::error::Failure;
+use crate::json;
 use crate::provider::Provider;
 use crate::scope::Scope;
 use crate::store::{Key, Write};
-use crate::token::{read, stored};
 
 /// How long it is remembered.
 const LIVES: Duration = Duration::from_secs(365 * 86_400);
@@ -33,7 +33,7 @@ pub(crate) async fn was_given(
 ) -> Result<bool, Failure> {
     let key = [Key::consent(subject, client.id())];
     let value = provider.store.get(&key).await?.pop().flatten();
-    let consent: Option<Consent> = value.and_then(|value| read(value.value()));
+    let consent: Option<Consent> = value.and_then(|value| json::read(value.value()));
     Ok(consent.is_some_and(|consent| {
         request.scope.is_within(&consent.scope)
             && consent.redirect_uri == redirect_uri
@@ -56,7 +56,7 @@ pub(crate) async fn remember(
     };
     let write = Write {
         key: Key::consent(subject, client.id()),
-        value: stored(&consent),
+        value: json::write(&consent),
         lives: LIVES,
     };
     provider.store.put(&[write]).await?;

@@ -66,7 +66,7 @@ pub(crate) fn authentication(
     }
 }
 
-/// OpenID Connect Core §3.1.2.4: whether the person must be asked. `was_given`: asked only when it matters.
+/// OpenID Connect Core §3.1.2.4: whether nobody is asked, so that nobody need look for what was allowed before.
 pub(crate) fn needs_no_consent(request: &AuthorizationRequest, client: &Client) -> bool {
     !request.prompt.consent && client.consent == ConsentMode::Implicit
 }

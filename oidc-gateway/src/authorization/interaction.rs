@@ -6,17 +6,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{AuthorizationRequest, ReturnAddress};
+use crate::clock::seconds;
 use crate::error::Failure;
 use crate::provider::Provider;
-use crate::store::{Key, Write};
-use crate::token::{read, seconds, stored};
+use crate::store::{Key, Stored, Swap, Write};
+use crate::{json, page};
 
 /// How long a person may take.
 const LIVES: Duration = Duration::from_secs(30 * 60);
 
-const GONE: Failure = Failure::Page(
-    "This sign-in has ended, or was begun in another browser. Go back to the application and start again.",
-);
+/// How often a change is tried while others change it too.
+const TRIES: usize = 4;
+
+const GONE: Failure = Failure::Page(page::text::INTERACTION_ENDED);
 
 /// What waits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +42,8 @@ pub(crate) struct Interaction {
 pub(crate) struct Waiting {
     pub(crate) id: String,
     pub(crate) interaction: Interaction,
+    /// As it was loaded; `None`: it is new.
+    before: Option<Stored>,
 }
 
 impl Waiting {
@@ -60,19 +64,31 @@ impl Waiting {
                 meant: None,
                 expires: provider.clock.now() + seconds(LIVES),
             },
+            before: None,
         }
     }
 
-    /// Stores it as it is.
+    /// Stores it as it is, unless it was finished meanwhile: then it stays so.
     pub(crate) async fn save(&self, provider: &Provider) -> Result<(), Failure> {
         let left = self.interaction.expires - provider.clock.now();
         let write = Write {
             key: Key::interaction(&self.id),
-            value: stored(&self.interaction),
+            value: json::write(&self.interaction),
             lives: Duration::from_secs(u64::try_from(left).unwrap_or(0).max(1)),
         };
-        provider.store.put(&[write]).await?;
-        Ok(())
+        let Some(mut before) = self.before.clone() else {
+            provider.store.put(&[write]).await?;
+            return Ok(());
+        };
+        // A form that was sent twice is saved twice; whoever is later wins.
+        for _ in 0..TRIES {
+            match provider.store.swap(&before, &write, None).await? {
+                Swap::Done => return Ok(()),
+                Swap::Changed(None) => return Err(GONE),
+                Swap::Changed(Some(current)) => before = current,
+            }
+        }
+        Err(GONE)
     }
 
     /// The interaction of this name, if it is this browser's.
@@ -92,13 +108,14 @@ impl Waiting {
             .pop()
             .flatten()
             .ok_or(GONE)?;
-        let interaction: Interaction = read(value.value()).ok_or(GONE)?;
+        let interaction: Interaction = json::read(value.value()).ok_or(GONE)?;
         if interaction.browser != browser || interaction.expires <= provider.clock.now() {
             return Err(GONE);
         }
         Ok(Waiting {
             id: id.to_owned(),
             interaction,
+            before: Some(value),
         })
     }
 

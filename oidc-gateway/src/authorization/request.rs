@@ -3,9 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::return_address::response_mode;
 use crate::client::Client;
-use crate::client::metadata::ResponseType;
+use crate::client::metadata::{ResponseMode, ResponseType};
 use crate::error::{Code, Refusal};
 use crate::params::{Duplicate, Params};
 use crate::pkce::Challenge;
@@ -52,8 +51,8 @@ pub(crate) struct AuthorizationRequest {
     pub(crate) max_age: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) login_hint: Option<String>,
-    /// Not verified yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Not verified yet. Not kept: an ID token has no place in the store (RD-06), and who was meant is known by then.
+    #[serde(skip)]
     pub(crate) id_token_hint: Option<String>,
     pub(crate) challenge: Challenge,
 }
@@ -126,7 +125,7 @@ impl AuthorizationRequest {
         }
         match one("response_type") {
             None => return refuse(Code::InvalidRequest, "response_type is missing"),
-            Some(name) if name == ResponseType::Code.as_str() => {
+            Some(name) if ResponseType::named(name).is_some() => {
                 if !client.may_ask_for(ResponseType::Code) {
                     return refuse(
                         Code::UnauthorizedClient,
@@ -141,7 +140,7 @@ impl AuthorizationRequest {
                 );
             }
         }
-        if one("response_mode").is_some_and(|name| response_mode(name).is_none()) {
+        if one("response_mode").is_some_and(|name| ResponseMode::named(name).is_none()) {
             return refuse(Code::InvalidRequest, "unknown response_mode");
         }
         // §3.1.2.1: "Scope values used that are not understood by an implementation SHOULD be ignored."

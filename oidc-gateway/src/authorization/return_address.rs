@@ -18,7 +18,6 @@ const LONGEST_STATE: usize = 4096;
 pub(crate) struct ReturnAddress {
     pub(crate) client_id: String,
     pub(crate) redirect_uri: String,
-    #[serde(with = "mode")]
     pub(crate) mode: ResponseMode,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state: Option<String>,
@@ -48,7 +47,9 @@ impl ReturnAddress {
         }
         // A repeated or unknown response_mode or state is refused by `AuthorizationRequest::parse`, at this address.
         let mode = params.one("response_mode").ok().flatten();
-        let mode = mode.and_then(response_mode).unwrap_or(ResponseMode::Query);
+        let mode = mode
+            .and_then(ResponseMode::named)
+            .unwrap_or(ResponseMode::Query);
         let state = params.one("state").ok().flatten();
         if state.is_some_and(|state| state.len() > LONGEST_STATE) {
             return Err(Failure::Page("The parameter state is too long."));
@@ -60,28 +61,5 @@ impl ReturnAddress {
             state: state.map(str::to_owned),
         };
         Ok((client.clone(), address))
-    }
-}
-
-pub(crate) fn response_mode(name: &str) -> Option<ResponseMode> {
-    let mut modes = ResponseMode::ALL.iter().copied();
-    modes.find(|mode| mode.as_str() == name)
-}
-
-/// A response mode in a stored interaction.
-mod mode {
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    use crate::client::metadata::ResponseMode;
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-    pub(super) fn serialize<S: Serializer>(mode: &ResponseMode, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(mode.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<ResponseMode, D::Error> {
-        ResponseMode::deserialize(from)
     }
 }

@@ -1,7 +1,7 @@
 //! Client metadata (RFC 7591 §2, OpenID Connect Registration §2): the one parser for configured clients, for
 //! `clients_file` and for registration. Whatever is written here names the members on the wire.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::jose::alg::Algorithm;
@@ -22,7 +22,7 @@ pub struct Metadata {
     pub client_secret_hash: Option<Secret<String>>,
     /// Shown to the End-User at login and consent.
     pub client_name: Option<String>,
-    /// Home page.
+    /// Home page: checked, and shown nowhere yet.
     pub client_uri: Option<String>,
     /// Shown on the pages, fetched by browsers alone.
     pub logo_uri: Option<String>,
@@ -30,7 +30,7 @@ pub struct Metadata {
     pub policy_uri: Option<String>,
     /// Shown on the pages.
     pub tos_uri: Option<String>,
-    /// Kept for the operator.
+    /// For whoever reads the configuration; nothing is done with them.
     pub contacts: Vec<String>,
     /// `web` (default) or `native`.
     pub application_type: Option<ApplicationType>,
@@ -139,7 +139,7 @@ impl Metadata {
 macro_rules! wire_enum {
     ($(#[$meta:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $wire:literal,)+ }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum $type { $($(#[$doc])* #[serde(rename = $wire)] $variant,)+ }
 
         impl $type {
@@ -149,6 +149,11 @@ macro_rules! wire_enum {
             /// The name on the wire.
             pub fn as_str(self) -> &'static str {
                 match self { $($type::$variant => $wire,)+ }
+            }
+
+            /// The value of this name on the wire.
+            pub fn named(name: &str) -> Option<$type> {
+                match name { $($wire => Some($type::$variant),)+ _ => None }
             }
         }
     };

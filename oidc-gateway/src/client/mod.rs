@@ -253,18 +253,6 @@ impl Client {
     pub(crate) fn may_ask_for(&self, response: ResponseType) -> bool {
         self.response_types.contains(&response)
     }
-
-    /// The rings that its tokens are signed in, for the check at start-up that the key-service has them.
-    pub(crate) fn algorithms(&self) -> impl Iterator<Item = (&'static str, Algorithm)> {
-        let access_token = match self.access_token {
-            AccessToken::Jwt(algorithm) => Some(("access-token", algorithm)),
-            AccessToken::Opaque => None,
-        };
-        let id_token = self
-            .may_use(GrantType::AuthorizationCode)
-            .then_some(("id-token", self.id_token_algorithm));
-        access_token.into_iter().chain(id_token)
-    }
 }
 
 /// The one way of authentication, and that what it needs is there and nothing else is.

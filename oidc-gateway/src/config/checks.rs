@@ -8,6 +8,7 @@ use url::{Host, Url};
 use super::Config;
 use super::error::Problem;
 use crate::client::Clients;
+use crate::params;
 use crate::tls::Certificates;
 use crate::user::directory::Directory;
 
@@ -129,7 +130,7 @@ fn listen(config: &Config) -> Result<(), Problem> {
             8 * 1024,
             60 * 1024,
         ),
-        ("body_size", limits.body_size, 4 * 1024, 1024 * 1024),
+        ("body_size", limits.body_size, 4 * 1024, params::LONGEST),
     ];
     for (name, value, least, most) in sizes {
         if !(least..=most).contains(&value) {

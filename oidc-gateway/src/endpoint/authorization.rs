@@ -33,6 +33,12 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
         Ok(asked) => asked,
         Err(refusal) => return Ok(respond(address.refuse(provider, refusal))),
     };
+    // Another site's form comes without the session, and this would be a new browser.
+    if provider.cookies.none_with(request)
+        && let Some(again) = params.behind(&provider.url("/authorize"))
+    {
+        return Ok(Response::see_other(&again));
+    }
     let meant = match asked.id_token_hint.as_deref() {
         None => None,
         Some(hint) => match Hint::parse(provider, request.id().as_str(), hint).await? {

@@ -12,9 +12,10 @@ use crate::client::metadata::{
 use crate::error::Failure;
 use crate::jose::alg::Algorithm;
 use crate::keys::Published;
+use crate::pkce;
 use crate::provider::Provider;
 use crate::scope::{OFFLINE_ACCESS, OPENID};
-use crate::token::id_token;
+use crate::token::{self, id_token};
 use crate::user::claims;
 use crate::web::response::Document;
 use crate::web::{Request, Response};
@@ -46,7 +47,7 @@ pub(crate) fn documents(provider: &Provider) -> Result<Arc<Documents>, Failure> 
         return Ok(documents);
     }
     for client in provider.clients.iter() {
-        for (purpose, algorithm) in client.algorithms() {
+        for (purpose, algorithm) in token::rings(client) {
             if !published.signs(purpose, algorithm.as_str()) {
                 tracing::warn!(
                     client_id = client.id(),
@@ -132,7 +133,7 @@ fn metadata(provider: &Provider, published: &Published) -> Value {
         "introspection_endpoint_auth_signing_alg_values_supported": verifies,
         "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": verifies,
-        "code_challenge_methods_supported": ["S256"],
+        "code_challenge_methods_supported": [pkce::METHOD],
         "prompt_values_supported": Prompt::ALL,
         "acr_values_supported": [crate::login::password::ACR],
         "claim_types_supported": ["normal"],

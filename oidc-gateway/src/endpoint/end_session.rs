@@ -33,6 +33,13 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
     let confirmed = form
         .as_ref()
         .and_then(|form| form.one(csrf::FIELD).transpose());
+    // Without its cookies a browser would be told that it is signed out, and would not be.
+    if let Some(form) = form.as_ref().filter(|_| confirmed.is_none())
+        && provider.cookies.none_with(request)
+        && let Some(again) = form.behind(&provider.url("/logout"))
+    {
+        return Ok(Response::see_other(&again));
+    }
     let params = match form.as_ref().filter(|_| confirmed.is_none()) {
         Some(form) => form,
         None => &Params::query(request)?,
@@ -41,8 +48,9 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
         Ok(asked) => asked,
         Err(Refused(why)) => return Ok(failure::logout_error(why, request)),
     };
+    let cookie = provider.cookies.read(request, Cookie::Session);
     let Some(session) = current_session(provider, request).await? else {
-        return Ok(after(provider, asked));
+        return Ok(after(provider, asked, cookie));
     };
     let browser = Browser::of_or_new(request, provider.cookies, &provider.random);
     match confirmed {
@@ -62,19 +70,23 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
             return Ok(browser.remember(response, provider.cookies));
         }
     }
-    if let Some(cookie) = provider.cookies.read(request, Cookie::Session) {
+    if let Some(cookie) = cookie {
         session::end(provider, cookie).await?;
     }
     tracing::info!(request_id = request.id().as_str(), "signed out");
-    Ok(after(provider, asked))
+    Ok(after(provider, asked, cookie))
 }
 
-fn after(provider: &Provider, asked: LogoutRequest) -> Response {
+/// `cookie`: what the browser sent. One that it kept back, for another site made it ask, stays.
+fn after(provider: &Provider, asked: LogoutRequest, cookie: Option<&str>) -> Response {
     let response = match asked.redirect() {
         Some(location) => Response::see_other(&location),
         None => Response::page(page::LoggedOut.render()),
     };
-    response.with_cookie(provider.cookies.clear(Cookie::Session))
+    match cookie {
+        Some(_) => response.with_cookie(provider.cookies.clear(Cookie::Session)),
+        None => response,
+    }
 }
 
 fn action(provider: &Provider, params: &Params<'_>) -> Result<String, Failure> {

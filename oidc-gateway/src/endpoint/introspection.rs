@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::client::authentication::{Credentials, authenticate};
 use crate::error::{Code, Failure, Refusal};
+use crate::json;
 use crate::params::Params;
 use crate::provider::Provider;
 use crate::scope::Scope;
@@ -90,10 +91,10 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
                 jti: None,
             })
         }
-        None => None,
+        Some(Found::Replaced { .. }) | None => None,
     };
     Ok(match body {
-        Some(body) => Response::json(crate::token::stored(&body)),
+        Some(body) => Response::json(json::write(&body)),
         // §2.2: nothing more than that, whatever the reason.
         None => Response::json("{\"active\":false}"),
     })

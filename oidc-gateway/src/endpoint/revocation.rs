@@ -18,11 +18,15 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
         .one("token")?
         .ok_or(Refusal::new(Code::InvalidRequest, "token is missing"))?;
     // §2.1: token_type_hint may help a server that has to search; this one has not.
-    match bearer::find(provider, id, token).await? {
+    match bearer::known(provider, id, token).await? {
         Some(Found::AccessToken(access)) if access.record.client_id == client.id() => {
             access.revoke(provider).await?;
         }
         Some(Found::RefreshToken { tag, family }) if family.grant.client_id == client.id() => {
+            grant::revoke(provider, &tag).await?;
+        }
+        // Whoever gives back a token that somebody else has renewed means what came of it, too.
+        Some(Found::Replaced { tag, client_id }) if client_id == client.id() => {
             grant::revoke(provider, &tag).await?;
         }
         // §2.2: an invalid token is as good as a revoked one. Another client's is left alone.

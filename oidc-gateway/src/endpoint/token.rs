@@ -4,6 +4,7 @@ use crate::client::authentication::{Credentials, authenticate};
 use crate::client::metadata::GrantType;
 use crate::error::{Code, Failure, Refusal};
 use crate::grant::{self, authorization_code, client_credentials, refresh_token};
+use crate::json;
 use crate::params::Params;
 use crate::provider::Provider;
 use crate::web::{Request, Response};
@@ -31,5 +32,5 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
             client_credentials::redeem(provider, id, &client, &params).await?
         }
     };
-    Ok(Response::json(crate::token::stored(&granted)))
+    Ok(Response::json(json::write(&granted)))
 }

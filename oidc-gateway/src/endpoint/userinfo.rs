@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Code, Failure, Refusal};
+use crate::json;
 use crate::params::Params;
 use crate::provider::Provider;
 use crate::scope::OPENID;
@@ -38,7 +39,7 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
     // §5.3.2: "The sub Claim MUST always be returned".
     claims.insert("sub".to_owned(), Value::String(record.sub));
     claims.extend(claims_for(&record.scope, user));
-    Ok(Response::json(crate::token::stored(&claims)))
+    Ok(Response::json(json::write(&claims)))
 }
 
 /// RFC 6750 §2: in the header or in the body, never twice, and not in the query, which is logged along the way.

@@ -11,7 +11,9 @@ use super::refresh_token::Rotation;
 use super::{Grant, Granted, in_good_standing, revoke};
 use crate::client::authentication::AuthenticatedClient;
 use crate::client::metadata::GrantType;
+use crate::clock::seconds;
 use crate::error::{Code, Failure, Refusal};
+use crate::json;
 use crate::params::Params;
 use crate::pkce::Challenge;
 use crate::provider::Provider;
@@ -83,11 +85,11 @@ pub(crate) async fn issue(
     let issued = Issued {
         grant: authorized.grant,
         nonce: authorized.nonce.map(str::to_owned),
-        expires: provider.clock.now() + token::seconds(lives),
+        expires: provider.clock.now() + seconds(lives),
     };
     let write = Write {
         key: Key::grant(&code.tag),
-        value: token::stored(&issued),
+        value: json::write(&issued),
         lives,
     };
     provider.store.issue(&write, &binding).await?;
@@ -158,7 +160,7 @@ async fn make(
     code: &TaggedToken,
     value: &Bytes,
 ) -> Result<(Granted, Write), Failure> {
-    let issued: Issued = token::read(value).ok_or(INVALID)?;
+    let issued: Issued = json::read(value).ok_or(INVALID)?;
     let now = provider.clock.now();
     let grant = issued.grant;
     if issued.expires <= now || !in_good_standing(provider, client.id(), &grant.sub) {

@@ -1,6 +1,7 @@
 //! A family: everything that comes from one authorization, in one stored value under one tag. It is the code at first
-//! (`authorization_code`); then this, which knows the access tokens and the refresh token that are good. Reading one
-//! value tells whether a token is good, and deleting it ends them all.
+//! (`authorization_code`); then this, which knows the access token and the refresh token that were issued last. An access
+//! token that a refresh follows before it has ended moves to a value of its own, which counts while the family is there:
+//! so deleting one value ends them all.
 
 use std::time::Duration;
 
@@ -8,14 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Grant;
 use super::refresh_token::{Rotation, Standing};
+use crate::clock::seconds;
+use crate::json;
 use crate::provider::Provider;
 use crate::scope::Scope;
 use crate::store::table::{Tag, TaggedToken};
 use crate::store::{Key, Write};
-use crate::token::{seconds, stored};
-
-/// How many opaque access tokens of one family are good at a time: a new one pushes the oldest out.
-const MOST_ACCESS_TOKENS: usize = 32;
 
 /// What is stored under a tag once its code is spent, or for a client's own token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +22,9 @@ pub(crate) struct Family {
     pub(crate) grant: Grant,
     /// Seconds since 1970-01-01T00:00:00Z.
     created: i64,
-    /// Opaque access tokens, the oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    access: Vec<Opaque>,
+    /// The newest opaque access token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    access: Option<Opaque>,
     /// Absent: no refresh token was issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) refresh: Option<Rotation>,
@@ -60,6 +59,31 @@ impl Opaque {
         }
     }
 
+    /// Whether this is it, and has not ended.
+    pub(crate) fn is(&self, presented: &TaggedToken, now: i64) -> bool {
+        self.hash == digest(presented) && self.exp > now
+    }
+
+    /// Where it is kept when it has moved out of the family.
+    pub(crate) fn key(presented: &TaggedToken) -> Key {
+        Key::access_token(&presented.tag, &digest(presented))
+    }
+
+    /// The same, of one that is known.
+    pub(crate) fn moved_key(&self, tag: &Tag) -> Key {
+        Key::access_token(tag, &self.hash)
+    }
+
+    /// What is kept there until it ends.
+    pub(super) fn write(&self, tag: &Tag, now: i64) -> Write {
+        let left = u64::try_from(self.exp - now).unwrap_or(0);
+        Write {
+            key: self.moved_key(tag),
+            value: json::write(self),
+            lives: Duration::from_secs(left.max(1)),
+        }
+    }
+
     /// What the token is good for.
     pub(crate) fn scope<'a>(&'a self, family: &'a Family) -> &'a Scope {
         self.scope.as_ref().unwrap_or(&family.grant.scope)
@@ -80,36 +104,46 @@ impl Family {
         Family {
             grant,
             created,
-            access: access.into_iter().collect(),
+            access,
             refresh,
         }
     }
 
-    /// The same after a refresh.
-    pub(super) fn refreshed(&self, rotation: Rotation, access: Option<Opaque>, now: i64) -> Family {
-        let good = self.access.iter().filter(|each| each.exp > now);
-        let mut good: Vec<Opaque> = good.cloned().chain(access).collect();
-        if good.len() > MOST_ACCESS_TOKENS {
-            good.remove(0);
-        }
-        Family {
+    /// The same after a refresh, and what moves out of it.
+    pub(super) fn refreshed(
+        &self,
+        rotation: Rotation,
+        access: Option<Opaque>,
+        now: i64,
+    ) -> (Family, Option<&Opaque>) {
+        let family = Family {
             grant: self.grant.clone(),
             created: self.created,
-            access: good,
+            access,
             refresh: Some(rotation),
+        };
+        (
+            family,
+            self.access.as_ref().filter(|before| before.exp > now),
+        )
+    }
+
+    /// The same without its access token.
+    pub(crate) fn without_access_token(&self) -> Family {
+        Family {
+            access: None,
+            ..self.clone()
         }
     }
 
-    /// The same without one access token.
-    pub(crate) fn without(&self, token: &Opaque) -> Family {
-        let mut family = self.clone();
-        family.access.retain(|each| each != token);
-        family
+    /// Whether it is this family's newest access token.
+    pub(crate) fn has(&self, token: &Opaque) -> bool {
+        self.access.as_ref() == Some(token)
     }
 
     /// Whether nothing is left that could be used.
     pub(crate) fn is_empty(&self) -> bool {
-        self.access.is_empty() && self.refresh.is_none()
+        self.access.is_none() && self.refresh.is_none()
     }
 
     /// What is stored: until the refresh token has not been used for too long, or the absolute end.
@@ -127,24 +161,29 @@ impl Family {
         };
         Write {
             key: Key::grant(tag),
-            value: stored(self),
+            value: json::write(self),
             lives,
         }
     }
 
-    /// The access token that this is, unless it has ended.
+    /// The access token of the family that this is, unless it has ended.
     pub(crate) fn access_token(&self, presented: &TaggedToken, now: i64) -> Option<&Opaque> {
-        let hash = digest(presented);
-        let mut access = self.access.iter();
-        access.find(|each| each.hash == hash && each.exp > now)
+        self.access.as_ref().filter(|each| each.is(presented, now))
     }
 
-    /// Whether a presented token is the current refresh token, or was until just now.
-    pub(crate) fn holds(&self, presented: &TaggedToken, provider: &Provider) -> bool {
+    /// Whether a presented token is the current refresh token, or was until just now; `None`: none of this family.
+    pub(crate) fn refresh_token(
+        &self,
+        presented: &TaggedToken,
+        provider: &Provider,
+    ) -> Option<bool> {
         let now = provider.clock.now_millis();
-        let standing = self.standing(presented, now, provider.config.tokens.refresh_grace);
-        matches!(standing, Standing::Current | Standing::JustReplaced)
-            && !self.has_expired(provider)
+        let is_good = match self.standing(presented, now, provider.config.tokens.refresh_grace) {
+            Standing::Current | Standing::JustReplaced => true,
+            Standing::Replaced => false,
+            Standing::Stranger => return None,
+        };
+        (!self.has_expired(provider)).then_some(is_good)
     }
 
     /// When the current refresh token ends unless it is used: seconds since 1970-01-01T00:00:00Z.

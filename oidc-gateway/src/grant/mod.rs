@@ -57,14 +57,10 @@ pub(crate) fn grant_type(params: &Params<'_>) -> Result<GrantType, Refusal> {
     let name = params
         .one("grant_type")?
         .ok_or(Refusal::new(Code::InvalidRequest, "grant_type is missing"))?;
-    GrantType::ALL
-        .iter()
-        .copied()
-        .find(|known| known.as_str() == name)
-        .ok_or(Refusal::new(
-            Code::UnsupportedGrantType,
-            "this grant_type is not supported",
-        ))
+    GrantType::named(name).ok_or(Refusal::new(
+        Code::UnsupportedGrantType,
+        "this grant_type is not supported",
+    ))
 }
 
 /// May this client and this End-User still get tokens? Every grant and every use of a token asks here.

@@ -13,6 +13,7 @@ use super::{Granted, in_good_standing, revoke};
 use crate::client::authentication::AuthenticatedClient;
 use crate::client::metadata::GrantType;
 use crate::error::{Code, Failure, Refusal};
+use crate::json;
 use crate::params::Params;
 use crate::provider::Provider;
 use crate::scope::{OPENID, Scope};
@@ -167,7 +168,7 @@ pub(crate) async fn redeem(
         .pop()
         .flatten()
         .ok_or(INVALID)?;
-    let family: Family = token::read(before.value()).ok_or(INVALID)?;
+    let family: Family = json::read(before.value()).ok_or(INVALID)?;
     let (now, now_millis) = (provider.clock.now(), provider.clock.now_millis());
     // §6: bound to the client that it was issued to. A stranger changes nothing.
     if family.grant.client_id != client.id() {
@@ -209,20 +210,25 @@ pub(crate) async fn redeem(
     let swapped = match standing {
         Standing::Current => {
             let rotation = rotation.rotated(&successor, now_millis);
-            let after = family.refreshed(rotation, tokens.opaque.clone(), now);
+            let (after, moved) = family.refreshed(rotation, tokens.opaque.clone(), now);
             let after = after.write(provider, &presented.tag);
-            provider.store.swap(&before, &after).await?
+            let moved = moved.map(|opaque| opaque.write(&presented.tag, now));
+            provider.store.swap(&before, &after, moved.as_ref()).await?
         }
         _ => Swap::Changed(Some(before)),
     };
     if let Swap::Changed(current) = swapped {
         // Somebody presented the same token at the same time: the successor, and an opaque access token, are the same.
         let family: Family = current
-            .and_then(|current| token::read(current.value()))
+            .and_then(|current| json::read(current.value()))
             .ok_or(INVALID)?;
-        let still = family.standing(&presented, provider.clock.now_millis(), grace);
-        if still != Standing::JustReplaced {
-            return Err(INVALID.into());
+        match family.standing(&presented, provider.clock.now_millis(), grace) {
+            Standing::JustReplaced => {}
+            // Or an access token was revoked at the same time: this one is as good as before.
+            Standing::Current => {
+                return Err(Failure::Unavailable("a family was changed".to_owned()));
+            }
+            Standing::Replaced | Standing::Stranger => return Err(INVALID.into()),
         }
         if tokens.opaque.is_some() {
             let access = family.access_token(&order.token, now).ok_or(INVALID)?;
@@ -287,7 +293,7 @@ mod tests {
         let rotation = family.refresh.as_ref().expect("it has one");
         let successor = rotation.successor(token);
         let rotation = rotation.rotated(&successor, at);
-        (successor, family.refreshed(rotation, None, 0))
+        (successor, family.refreshed(rotation, None, 0).0)
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Throttle {
         };
         let name = counts.state.hash_one(("name", username));
         let address = counts.state.hash_one(("address", network(address)));
-        let now = now();
+        let now = Instant::now();
         let mut attempts = counts
             .attempts
             .lock()
@@ -170,10 +170,6 @@ fn network(address: IpAddr) -> u128 {
             None => u128::from(address) >> 64 << 64,
         },
     }
-}
-
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

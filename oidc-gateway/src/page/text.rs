@@ -89,5 +89,4 @@ pub(crate) const UNAVAILABLE: &str =
 pub(crate) const NOT_UNDERSTOOD: &str = "The request is not understood.";
 
 /// On an error page: a form, or a page, of an interaction that is over or that another browser began.
-pub(crate) const INTERACTION_ENDED: &str =
-    "This sign-in is over. Go back to the application and start again.";
+pub(crate) const INTERACTION_ENDED: &str = "This sign-in has ended, or was begun in another browser. Go back to the application and start again.";

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, seconds};
+use crate::json;
 use crate::login::Authenticated;
 use crate::provider::Provider;
 use crate::random::Random;
@@ -119,7 +120,7 @@ impl<'a> Sessions<'a> {
         let Some(stored) = stored else {
             return Ok(None);
         };
-        let Ok(mut session) = serde_json::from_slice::<Session>(stored.value()) else {
+        let Some(mut session) = json::read::<Session>(stored.value()) else {
             return Ok(None);
         };
         let now = self.clock.now();
@@ -130,7 +131,7 @@ impl<'a> Sessions<'a> {
             session.last_seen = now;
             // Only what was read is replaced: a session that was ended meanwhile stays ended.
             self.store
-                .swap(&stored, &self.write(cookie, &session))
+                .swap(&stored, &self.write(cookie, &session), None)
                 .await?;
         }
         Ok(Some(session))
@@ -150,16 +151,10 @@ impl<'a> Sessions<'a> {
         let lives = self.ends(session).saturating_sub(self.clock.now());
         Write {
             key: Key::session(cookie),
-            value: serde_json::to_vec(session)
-                .expect("text and numbers are always JSON")
-                .into(),
+            value: json::write(session),
             lives: Duration::from_secs(u64::try_from(lives).unwrap_or(0).max(1)),
         }
     }
-}
-
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -251,7 +251,12 @@ impl Store for Memory {
         })
     }
 
-    fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap> {
+    fn swap<'a>(
+        &'a self,
+        before: &'a Stored,
+        after: &'a Write,
+        beside: Option<&'a Write>,
+    ) -> Answer<'a, Swap> {
         now(|now| {
             let mut values = self.lock();
             let there = values.live(&after.key, now);
@@ -263,11 +268,12 @@ impl Store for Memory {
                 Some(State::Spent(bound)) => Some(bound.binding.clone()),
                 _ => None,
             };
-            values.room_for(1, now)?;
+            values.room_for(2, now)?;
             values.write(after, now, |value| match binding {
                 None => State::Plain(value),
                 Some(binding) => State::Spent(Bound { binding, value }),
             });
+            values.write_plain(beside.map_or(&[], std::slice::from_ref), now);
             Ok(Swap::Done)
         })
     }

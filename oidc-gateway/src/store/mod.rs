@@ -129,8 +129,14 @@ pub trait Store: Send + Sync {
     /// CLAIMED by `owner` → ISSUED.
     fn release<'a>(&'a self, key: &'a Key, owner: &'a Owner) -> Answer<'a, ()>;
 
-    /// Replaces a SPENT value or a plain one if nobody has written it since `before` was read. The state stays.
-    fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap>;
+    /// Replaces a SPENT value or a plain one if nobody has written it since `before` was read, and then writes what
+    /// belongs beside it. The state stays.
+    fn swap<'a>(
+        &'a self,
+        before: &'a Stored,
+        after: &'a Write,
+        beside: Option<&'a Write>,
+    ) -> Answer<'a, Swap>;
 
     /// Deletes; says how many were there.
     fn delete<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, u64>;

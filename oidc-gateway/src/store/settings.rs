@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use prometheus_client::metrics::counter::Counter;
 use serde::Deserialize;
 
@@ -30,9 +29,11 @@ pub struct Settings {
     /// The certificates (PEM) of the authorities that may vouch for the server.
     pub ca_file: Option<PathBuf>,
     /// How long an answer may take before the store counts as unavailable; default 2 s, at least 100 ms.
-    pub timeout: Option<SignedDuration>,
+    #[serde(default, with = "crate::duration::optional")]
+    pub timeout: Option<Duration>,
     /// How long making a connection may take; default 2 s, at least 100 ms.
-    pub connect_timeout: Option<SignedDuration>,
+    #[serde(default, with = "crate::duration::optional")]
+    pub connect_timeout: Option<Duration>,
 }
 
 /// Which store.
@@ -193,9 +194,7 @@ impl Location {
             Location::Redis(target) => Arc::new(Redis::connect(Arc::clone(target))),
         }
     }
-}
 
-impl Location {
     /// Counts the calls that were not answered.
     pub(crate) fn errors(&self) -> Counter {
         match self {
@@ -255,14 +254,12 @@ fn address(text: &str) -> Result<(Address, i64), Invalid> {
     }
 }
 
-fn at_least_100ms(name: &str, setting: Option<SignedDuration>) -> Result<Duration, Invalid> {
-    let Some(setting) = setting else {
-        return Ok(Duration::from_secs(2));
-    };
-    match Duration::try_from(setting) {
-        Ok(timeout) if timeout >= Duration::from_millis(100) => Ok(timeout),
-        _ => Err(invalid(format!("`{name}` must be at least 100ms"))),
+fn at_least_100ms(name: &str, setting: Option<Duration>) -> Result<Duration, Invalid> {
+    let timeout = setting.unwrap_or(Duration::from_secs(2));
+    if timeout < Duration::from_millis(100) {
+        return Err(invalid(format!("`{name}` must be at least 100ms")));
     }
+    Ok(timeout)
 }
 
 fn read(base: &Path, file: &Path) -> Result<String, Invalid> {
@@ -327,7 +324,7 @@ mod tests {
             ),
             (
                 "kind = 'redis'\nurl = 'redis://h'\ntimeout = '-1s'",
-                "at least 100ms",
+                "not a duration",
             ),
             ("kind = 'other'", "unknown variant"),
             ("kind = 'memory'\nurll = 'x'", "unknown field"),

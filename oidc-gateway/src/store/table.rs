@@ -19,11 +19,6 @@ const TAG: usize = 22;
 /// Characters of a secret: 256 bits in base64url.
 const SECRET: usize = 43;
 
-/// base64url(SHA-256(secret)), 43 characters.
-pub fn hash(secret: &str) -> String {
-    URL_SAFE_NO_PAD.encode(Sha256::digest(secret.as_bytes()))
-}
-
 /// base64url(SHA-256) of a label and parts, each with its length: other parts never give the same input.
 pub fn hash_of(label: &str, parts: &[&str]) -> String {
     let mut sha256 = Sha256::new();
@@ -115,6 +110,11 @@ impl Key {
     /// A grant, from the code on: one value for its whole family.
     pub fn grant(tag: &Tag) -> Key {
         Key(format!("g:{{{tag}}}"))
+    }
+
+    /// An opaque access token that is not in its family's value any more, by its hash.
+    pub fn access_token(tag: &Tag, hash: &str) -> Key {
+        Key(format!("a:{{{tag}}}:{hash}"))
     }
 
     /// A browser's session, by its cookie's value.
@@ -212,14 +212,5 @@ mod tests {
             .collect();
         assert_eq!(hashes.len(), keys.len() - 1);
         assert!(keys[1].as_str().contains(&format!("{{{tag}}}")));
-    }
-
-    #[test]
-    fn hash_is_sha256() {
-        // RFC 7636 Appendix B.
-        assert_eq!(
-            hash("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
-            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-        );
     }
 }

@@ -3,9 +3,11 @@
 use proto::v1::Profile;
 use serde::Serialize;
 
-use super::{Order, seconds, stored};
+use super::Order;
 use crate::client::Client;
+use crate::clock::seconds;
 use crate::jose::alg::Algorithm;
+use crate::json;
 use crate::keys::Item;
 use crate::provider::Provider;
 use crate::scope::{OPENID, Scope};
@@ -97,7 +99,7 @@ pub(super) fn jwt(provider: &Provider, order: &Order<'_>, algorithm: Algorithm) 
         profile: Profile::AccessToken,
         purpose: PURPOSE,
         algorithm,
-        claims: stored(&claims),
+        claims: json::write(&claims),
         hash_of: None,
     }
 }

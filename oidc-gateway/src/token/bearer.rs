@@ -7,23 +7,32 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::access_token::{PURPOSE, Record, audience, tag_of};
-use super::{read, seconds};
+use crate::clock::seconds;
 use crate::error::Failure;
 use crate::grant::family::{Family, Opaque};
 use crate::grant::{in_good_standing, revoke};
 use crate::jose::alg::Algorithm;
 use crate::jose::jwt::numeric_date;
+use crate::json;
 use crate::keys::{Expected, VerificationKey};
 use crate::provider::Provider;
 use crate::scope::Scope;
 use crate::store::table::{Tag, TaggedToken};
 use crate::store::{Key, Stored, Swap, Write};
 
-/// A token that is good now.
+/// A token of ours that has not expired.
 #[derive(Debug)]
 pub(crate) enum Found {
     AccessToken(Access),
-    RefreshToken { tag: Tag, family: Family },
+    RefreshToken {
+        tag: Tag,
+        family: Family,
+    },
+    /// A refresh token that was replaced: good for nothing but to be given back.
+    Replaced {
+        tag: Tag,
+        client_id: String,
+    },
 }
 
 /// An access token that is good now.
@@ -43,6 +52,8 @@ enum Ending {
         token: Opaque,
         before: Stored,
     },
+    /// What was kept of it is deleted.
+    Delete(Key),
     /// A note is left until it would have ended.
     Note(Key),
 }
@@ -59,19 +70,28 @@ pub(crate) async fn access(
     }
 }
 
+/// Whatever a token is, for revocation: whether or not its client and its person may use it just now.
+pub(crate) async fn known(
+    provider: &Provider,
+    request_id: &str,
+    token: &str,
+) -> Result<Option<Found>, Failure> {
+    match TaggedToken::parse(token) {
+        Some(token) => reference(provider, &token).await,
+        None if token.bytes().filter(|&octet| octet == b'.').count() == 2 => {
+            jwt(provider, request_id, token).await
+        }
+        None => Ok(None),
+    }
+}
+
 /// Whatever a token is, if it is good now. A token of one kind never passes as another.
 pub(crate) async fn find(
     provider: &Provider,
     request_id: &str,
     token: &str,
 ) -> Result<Option<Found>, Failure> {
-    let found = match TaggedToken::parse(token) {
-        Some(token) => reference(provider, &token).await?,
-        None if token.bytes().filter(|&octet| octet == b'.').count() == 2 => {
-            jwt(provider, request_id, token).await?
-        }
-        None => None,
-    };
+    let found = known(provider, request_id, token).await?;
     Ok(found.filter(|found| {
         let (client_id, sub, is_persons) = match found {
             Found::AccessToken(access) => {
@@ -81,6 +101,7 @@ pub(crate) async fn find(
             Found::RefreshToken { family, .. } => {
                 (&family.grant.client_id, &family.grant.sub, true)
             }
+            Found::Replaced { .. } => return false,
         };
         match is_persons {
             true => in_good_standing(provider, client_id, sub),
@@ -89,20 +110,43 @@ pub(crate) async fn find(
     }))
 }
 
-/// Both kinds of reference are in their family.
+/// Both kinds of reference, and where an access token may have moved to, are read in one round trip.
 async fn reference(provider: &Provider, token: &TaggedToken) -> Result<Option<Found>, Failure> {
-    let key = [Key::grant(&token.tag)];
-    let Some(before) = provider.store.get(&key).await?.pop().flatten() else {
+    let keys = [Key::grant(&token.tag), Opaque::key(token)];
+    let mut values = provider.store.get(&keys).await?.into_iter();
+    let [_, moved_to] = keys;
+    let Some(before) = values.next().flatten() else {
         return Ok(None);
     };
-    let Some(family) = read::<Family>(before.value()) else {
+    let Some(family) = json::read::<Family>(before.value()) else {
         return Ok(None);
     };
-    let Some(access) = family.access_token(token, provider.clock.now()) else {
-        return Ok(family.holds(token, provider).then(|| Found::RefreshToken {
-            tag: token.tag.clone(),
-            family,
-        }));
+    let now = provider.clock.now();
+    let moved: Option<Opaque> = values
+        .next()
+        .flatten()
+        .and_then(|value| json::read(value.value()));
+    let (access, ending) = match (family.access_token(token, now), moved) {
+        (Some(access), _) => {
+            let ending = Ending::Forget {
+                tag: token.tag.clone(),
+                token: access.clone(),
+                before,
+            };
+            (access.clone(), ending)
+        }
+        (None, Some(access)) if access.is(token, now) => (access, Ending::Delete(moved_to)),
+        _ => {
+            let tag = token.tag.clone();
+            return Ok(match family.refresh_token(token, provider) {
+                Some(true) => Some(Found::RefreshToken { tag, family }),
+                Some(false) => Some(Found::Replaced {
+                    tag,
+                    client_id: family.grant.client_id,
+                }),
+                None => None,
+            });
+        }
     };
     let grant = &family.grant;
     let Some(client) = provider.clients.find(&grant.client_id) else {
@@ -120,11 +164,7 @@ async fn reference(provider: &Provider, token: &TaggedToken) -> Result<Option<Fo
             is_persons: grant.signed_in.is_some(),
         },
         jti: None,
-        ending: Ending::Forget {
-            tag: token.tag.clone(),
-            token: access.clone(),
-            before,
-        },
+        ending,
     })))
 }
 
@@ -197,6 +237,10 @@ impl Access {
     pub(crate) async fn revoke(&self, provider: &Provider) -> Result<(), Failure> {
         match &self.ending {
             Ending::Forget { tag, token, before } => forget(provider, tag, token, before).await,
+            Ending::Delete(key) => {
+                provider.store.delete(std::slice::from_ref(key)).await?;
+                Ok(())
+            }
             Ending::Note(key) => {
                 let left = (self.record.exp - provider.clock.now()).max(1);
                 let most = seconds(provider.config.tokens.access_token).max(1);
@@ -222,18 +266,20 @@ async fn forget(
     const TRIES: usize = 16;
     let mut before = before.clone();
     for _ in 0..TRIES {
-        let Some(family) = read::<Family>(before.value()) else {
+        let Some(family) = json::read::<Family>(before.value()) else {
             return Ok(());
         };
-        let after = family.without(token);
+        if !family.has(token) {
+            // A refresh has moved it out meanwhile.
+            provider.store.delete(&[token.moved_key(tag)]).await?;
+            return Ok(());
+        }
+        let after = family.without_access_token();
         if after.is_empty() {
             return revoke(provider, tag).await;
         }
-        match provider
-            .store
-            .swap(&before, &after.write(provider, tag))
-            .await?
-        {
+        let after = after.write(provider, tag);
+        match provider.store.swap(&before, &after, None).await? {
             Swap::Done | Swap::Changed(None) => return Ok(()),
             Swap::Changed(Some(current)) => before = current,
         }

@@ -4,9 +4,11 @@ use proto::v1::Profile;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{IdToken, Order, seconds};
+use super::{IdToken, Order};
+use crate::clock::seconds;
 use crate::error::{Code, Failure, Refusal};
 use crate::jose::alg::Algorithm;
+use crate::json;
 use crate::keys::{Expected, Item, VerificationKey};
 use crate::provider::Provider;
 
@@ -58,7 +60,7 @@ pub(super) fn item(provider: &Provider, order: &Order<'_>, opaque: Option<&str>)
         profile: Profile::IdToken,
         purpose: PURPOSE,
         algorithm,
-        claims: super::stored(&claims),
+        claims: json::write(&claims),
         // The access token is the item before this one.
         hash_of: (is_first && opaque.is_none()).then_some(("at_hash", 0)),
     })

@@ -4,16 +4,13 @@ pub(crate) mod access_token;
 pub(crate) mod bearer;
 pub(crate) mod id_token;
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
+use crate::client::metadata::GrantType;
 use crate::client::{AccessToken, Client};
+use crate::clock::seconds;
 use crate::error::Failure;
 use crate::grant::Grant;
 use crate::grant::family::Opaque;
+use crate::jose::alg::Algorithm;
 use crate::provider::Provider;
 use crate::scope::Scope;
 use crate::store::table::TaggedToken;
@@ -91,19 +88,14 @@ pub(crate) async fn make(
     })
 }
 
-/// As a NumericDate counts.
-pub(crate) fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4)
-}
-
-/// A value for the store.
-pub(crate) fn stored(value: &impl Serialize) -> Bytes {
-    serde_json::to_vec(value)
-        .expect("maps with text keys and finite numbers always serialise")
-        .into()
-}
-
-/// A value from the store; `None`: another kind of value, or one of another version.
-pub(crate) fn read<T: DeserializeOwned>(value: &Bytes) -> Option<T> {
-    serde_json::from_slice(value).ok()
+/// The rings that a client's tokens are signed in: purpose and algorithm.
+pub(crate) fn rings(client: &Client) -> impl Iterator<Item = (&'static str, Algorithm)> {
+    let access_token = match client.access_token {
+        AccessToken::Jwt(algorithm) => Some((access_token::PURPOSE, algorithm)),
+        AccessToken::Opaque => None,
+    };
+    let id_token = client
+        .may_use(GrantType::AuthorizationCode)
+        .then_some((id_token::PURPOSE, client.id_token_algorithm));
+    access_token.into_iter().chain(id_token)
 }

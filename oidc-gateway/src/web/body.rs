@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
+use crate::error::Body::{BrokenOff, TooLarge, TooSlow};
 use crate::error::Failure;
 
 /// How much, and how long it may take.
@@ -17,18 +18,18 @@ pub(crate) struct Limits {
     pub(crate) time: Duration,
 }
 
-/// The whole body. 413: too large; 408: too slow; 400: broken off.
+/// The whole body.
 pub(super) async fn read(body: Incoming, limits: Limits) -> Result<Bytes, Failure> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     if body.size_hint().lower() > limits.size as u64 {
-        return Err(Failure::Http(413));
+        return Err(Failure::Body(TooLarge));
     }
     // The timer is registered only if the body is not there yet.
     match tokio::time::timeout(limits.time, collect(body, limits.size)).await {
         Ok(read) => read,
-        Err(_) => Err(Failure::Http(408)),
+        Err(_) => Err(Failure::Body(TooSlow)),
     }
 }
 
@@ -37,12 +38,12 @@ async fn collect(mut body: Incoming, most: usize) -> Result<Bytes, Failure> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Failure::Http(400))?;
+        let frame = frame.map_err(|_| Failure::Body(BrokenOff))?;
         let Ok(piece) = frame.into_data() else {
             continue;
         };
         if first.len() + rest.len() + piece.len() > most {
-            return Err(Failure::Http(413));
+            return Err(Failure::Body(TooLarge));
         }
         if first.is_empty() {
             first = piece;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::Request;
+use super::{Method, Request};
 
 /// The cookies there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,15 @@ impl Policy {
     pub(crate) fn read(self, request: &Request, cookie: Cookie) -> Option<&str> {
         let value = request.cookie(self.name(cookie))?;
         is_ours(value).then_some(value)
+    }
+
+    /// Whether none of ours came with a form: another site may have posted it, and `SameSite=Lax` keeps cookies from
+    /// that, though not from a GET from there.
+    pub(crate) fn none_with(self, request: &Request) -> bool {
+        request.method() == Method::Post
+            && [Cookie::Session, Cookie::Browser]
+                .iter()
+                .all(|&cookie| request.cookie(self.name(cookie)).is_none())
     }
 
     /// Sets a cookie; without `lives` it ends with the browser's session. `value` is one that we made.

@@ -1,12 +1,12 @@
 //! Any error → a response: the only place that picks an error's HTTP status. Descriptions are constant text; reasons
 //! stay in the log.
 
-use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use super::router::{Endpoint, Methods};
 use super::{Request, Response};
-use crate::error::{Code, Failure, Refusal};
+use crate::error::{Body, Code, Failure, Refusal};
 use crate::page;
 
 const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"signet\", charset=\"UTF-8\"");
@@ -48,15 +48,11 @@ pub(super) fn answer(failure: Failure, endpoint: Endpoint, request: &Request) ->
             };
             response.with_header(RETRY_AFTER, SOON)
         }
-        Failure::Http(status) => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-            let response = match is_page {
+        Failure::Body(wrong) => {
+            let (status, description) = body(wrong);
+            match is_page {
                 true => page(status, page::text::NOT_UNDERSTOOD),
-                false => json(status, Refusal::new(Code::InvalidRequest, wording(status))),
-            };
-            match status {
-                StatusCode::TOO_MANY_REQUESTS => response.with_header(RETRY_AFTER, SOON),
-                _ => response,
+                false => json(status, Refusal::new(Code::InvalidRequest, description)),
             }
         }
     }
@@ -65,6 +61,13 @@ pub(super) fn answer(failure: Failure, endpoint: Endpoint, request: &Request) ->
 /// There is nothing of that name.
 pub(super) fn not_found() -> Response {
     Response::text("Not found\n").with_status(StatusCode::NOT_FOUND)
+}
+
+/// A request that does not say which host it is for, or says it twice.
+pub(super) fn no_host() -> Response {
+    Response::text("Bad request\n")
+        .with_status(StatusCode::BAD_REQUEST)
+        .with_header(CONNECTION, HeaderValue::from_static("close"))
 }
 
 /// There is, but not with this method (RFC 9110 §15.5.6).
@@ -101,7 +104,6 @@ fn refused(refusal: Refusal) -> Response {
         Code::TemporarilyUnavailable => {
             json(StatusCode::SERVICE_UNAVAILABLE, refusal).with_header(RETRY_AFTER, SOON)
         }
-        Code::ServerError => json(StatusCode::INTERNAL_SERVER_ERROR, refusal),
         _ => json(StatusCode::BAD_REQUEST, refusal),
     }
 }
@@ -137,13 +139,17 @@ fn json(status: StatusCode, refusal: Refusal) -> Response {
     Response::json(body).with_status(status)
 }
 
-fn wording(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::REQUEST_TIMEOUT => "the body of the request took too long",
-        StatusCode::PAYLOAD_TOO_LARGE => "the body of the request is too large",
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => "the content type is not supported here",
-        StatusCode::TOO_MANY_REQUESTS => "too many requests",
-        _ => "the request is not understood",
+fn body(wrong: Body) -> (StatusCode, &'static str) {
+    match wrong {
+        Body::TooSlow => (
+            StatusCode::REQUEST_TIMEOUT,
+            "the body of the request took too long",
+        ),
+        Body::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body of the request is too large",
+        ),
+        Body::BrokenOff => (StatusCode::BAD_REQUEST, "the request is not understood"),
     }
 }
 
@@ -213,8 +219,8 @@ mod tests {
                 503,
                 None,
             ),
-            (Endpoint::Token, Failure::Http(413), 413, None),
-            (Endpoint::Login, Failure::Http(408), 408, None),
+            (Endpoint::Token, Failure::Body(Body::TooLarge), 413, None),
+            (Endpoint::Login, Failure::Body(Body::TooSlow), 408, None),
         ];
         let request = request("POST", "/", &[], "");
         for (endpoint, failure, status, challenge) in rows {

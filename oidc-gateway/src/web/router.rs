@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderValue, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -213,6 +214,7 @@ impl Worker {
             parts,
         };
         let mut response = match self.site.find(request.path()) {
+            _ if !has_its_host(&request.parts) => failure::no_host(),
             None => failure::not_found(),
             Some((_, methods)) if !methods.hold(request.method()) => {
                 failure::method_not_allowed(methods)
@@ -252,6 +254,16 @@ impl Worker {
             Ok(response) => response,
             Err(failure) => failure::answer(failure, endpoint, request),
         }
+    }
+}
+
+/// RFC 9112 §3.2: HTTP/1.1 has one `Host`, whatever it says. What another reader on the way took it for is then clear.
+fn has_its_host(parts: &Parts) -> bool {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => true,
+        (None, _) => parts.version != Version::HTTP_11,
+        (Some(_), Some(_)) => false,
     }
 }
 

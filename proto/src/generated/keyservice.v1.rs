@@ -119,8 +119,8 @@ pub mod verify_request {
     }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Key {
-        /// A JWK Set (RFC 7517 section 5) of at most 32 public keys, as JSON. The key is picked by kid where the JWS names one, else by alg
-        /// and kty.
+        /// A JWK Set (RFC 7517 section 5) of at most 32 public keys, as JSON. The key is picked by kid where the JWS names
+        /// one, else by alg and kty.
         #[prost(bytes, tag = "3")]
         PublicJwks(::prost::bytes::Bytes),
         #[prost(message, tag = "4")]
@@ -344,7 +344,7 @@ pub enum Profile {
     LogoutToken = 3,
     /// OpenID Connect Core section 5.3.2. typ "JWT"; may lack exp.
     Userinfo = 4,
-    /// RFC 9701. typ "token-introspection+jwt"; may lack exp.
+    /// RFC 9701. typ "token-introspection+jwt"; has neither sub nor exp.
     Introspection = 5,
     /// JARM. typ "JWT".
     AuthorizationResponse = 6,
@@ -1236,7 +1236,7 @@ pub struct Key {
     pub retires_at: i64,
     #[prost(int64, tag = "8")]
     pub expires_at: i64,
-    /// Where the material lives, for example "pkcs11:token=signet".
+    /// Where the material lives, for a person: for example 'SoftHSM v2 token "signet"'.
     #[prost(string, tag = "9")]
     pub location: ::prost::alloc::string::String,
     /// Why it is not what its age says: "revoked", "duplicate", "late" …; empty: nothing special.

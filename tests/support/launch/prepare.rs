@@ -26,7 +26,7 @@ pub(super) async fn start_store(
     run: &Path,
     values: &mut Values,
 ) -> anyhow::Result<Option<(Process, u16)>> {
-    let url = match &settings.store {
+    let port = match &settings.store {
         Store::Memory => {
             values.set("STORE", "[store]\nkind = \"memory\"");
             return Ok(None);
@@ -37,7 +37,6 @@ pub(super) async fn start_store(
         }
         Store::Redis => free_port()?,
     };
-    let port = url;
     values.set("STORE", redis_table(&format!("redis://127.0.0.1:{port}")));
     let mut command = Command::new("redis-server");
     command

@@ -1,8 +1,9 @@
 //! Keys in a token behind a PKCS#11 module (PKCS #11 Specification 3.1): made there, sensitive, never extractable.
 //!
 //! `token` opens the module, logs in and brings it back after a failure; `session` is one conversation with it, and
-//! `lane` the threads that hold them; `listing` reads all that is ours in it; `mechanism` says how JOSE's algorithms are asked for, `object` what keys look
-//! like, `trial` finds out what a token and a key really do, `error` says what the module's return values mean for us.
+//! `lane` the threads that hold them; `listing` reads all that is ours in it; `mechanism` says how JOSE's algorithms are
+//! asked for, `object` what keys look like, `trial` finds out what a token and a key really do, `error` says what the
+//! module's return values mean for us.
 
 mod error;
 mod lane;
@@ -22,8 +23,7 @@ use serde::Deserialize;
 
 pub(super) use self::lane::Lanes;
 use self::token::Token;
-use super::software::RsaBits;
-use super::{Error, Facts};
+use super::{Error, Facts, RsaBits};
 
 /// How many requests may wait, unless the configuration says otherwise.
 const QUEUE: usize = 256;

@@ -9,8 +9,7 @@ use p256::pkcs8::der::Decode as _;
 use p256::pkcs8::der::asn1::OctetStringRef;
 
 use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
-use crate::backend::software::RsaBits;
-use crate::backend::{Curve, KeyId, Point, PublicKey};
+use crate::backend::{Curve, KeyId, Point, PublicKey, RsaBits};
 
 /// DER of the curves' object identifiers (RFC 5480 §2.1.1.1, RFC 8410 §3).
 const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];

@@ -9,12 +9,9 @@ use super::error::Failure;
 use super::mechanism;
 use super::object::{self, Design, Handles};
 use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
-use crate::backend::software::RsaBits;
-use crate::backend::{Curve, Error, Label, Point, PublicKey};
+use crate::backend::device::CANARY;
+use crate::backend::{Curve, Error, Label, Point, PublicKey, RsaBits};
 use crate::{jwe, signature};
-
-/// What is signed and encrypted to try a key: no JWS begins with it (RFC 7515 §3.1: a base64url header).
-const CANARY: &[u8] = b"(canary)";
 
 const OAEP_SHA1: RingAlgorithm = RingAlgorithm::KeyManagement(KeyManagementAlgorithm::RsaOaep);
 const OAEP_SHA256: RingAlgorithm = RingAlgorithm::KeyManagement(KeyManagementAlgorithm::RsaOaep256);

@@ -16,9 +16,8 @@ use aws_lc_rs::signature::{
 };
 use zeroize::Zeroizing;
 
-use super::RsaBits;
 use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
-use crate::backend::{Curve, Error, Point, PublicKey, SecretBytes};
+use crate::backend::{Curve, Error, Point, PublicKey, RsaBits, SecretBytes};
 
 /// A key of one ring's algorithm, ready for use.
 pub(super) enum Key {

@@ -205,7 +205,12 @@ impl Store for Redis {
         })
     }
 
-    fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap> {
+    fn swap<'a>(
+        &'a self,
+        before: &'a Stored,
+        after: &'a Write,
+        beside: Option<&'a Write>,
+    ) -> Answer<'a, Swap> {
         Box::pin(async move {
             let value = Prefixed {
                 state: before.mark.first().copied().unwrap_or(b'P'),
@@ -214,8 +219,21 @@ impl Store for Redis {
                 value: &after.value,
             };
             let arguments = |command: &mut Cmd| {
-                command.arg(1).arg(&after.key.0).arg(&*before.mark);
-                command.arg(&value).arg(millis(after.lives));
+                command
+                    .arg(1 + usize::from(beside.is_some()))
+                    .arg(&after.key.0);
+                if let Some(beside) = beside {
+                    command.arg(&beside.key.0);
+                }
+                command
+                    .arg(&*before.mark)
+                    .arg(&value)
+                    .arg(millis(after.lives));
+                if let Some(beside) = beside {
+                    command
+                        .arg(&self.plain(&beside.value))
+                        .arg(millis(beside.lives));
+                }
             };
             match self.link.script(Script::Swap, arguments).await? {
                 Value::Int(1) => Ok(Swap::Done),

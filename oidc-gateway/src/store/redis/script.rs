@@ -52,8 +52,10 @@ const RELEASE: &str = r"
 if redis.call('GET',KEYS[1])==ARGV[1] then redis.call('DEL',KEYS[1]) end
 return 1";
 
-// KEYS: value; ARGV: how it begins, what to write, its life (ms). → 1 done, else what is there.
+// KEYS: value, perhaps one beside it; ARGV: how the value begins, what to write and its life (ms), the same for the
+// other. → 1 done, else what is there.
 const SWAP: &str = r"
 if redis.call('GETRANGE',KEYS[1],0,#ARGV[1]-1)~=ARGV[1] then return redis.call('GET',KEYS[1]) end
 redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[3])
+if KEYS[2] then redis.call('SET',KEYS[2],ARGV[4],'PX',ARGV[5]) end
 return 1";
