@@ -8,8 +8,8 @@ use clap::Subcommand;
 use proto::v1;
 use proto::v1::key_admin_client::KeyAdminClient;
 use serde_json::{Value, json};
-use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Status};
 
 use crate::config::Admin;
 
@@ -59,16 +59,25 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Nobody answers there.
-    #[error("{endpoint}: {reason}; is the service running?")]
+    #[error("{endpoint}: {reason}; {}", advice(reason))]
     Unreachable {
         /// Where.
         endpoint: String,
         /// What happened.
         reason: String,
     },
-    /// The service said no.
+    /// The service said no: it tells nobody whether that is for want of a right or of the thing.
+    #[error(
+        "refused: no such ring or key, or this certificate may not do that \
+         (`list` shows what there is, the service's log the reason)"
+    )]
+    NotAllowed,
+    /// The service said something else than an answer.
     #[error("refused: {} ({:?})", .0.message(), .0.code())]
     Refused(Box<Status>),
+    /// The connection broke before an answer: in TLS 1.3 a caller learns so that its certificate is not accepted.
+    #[error("the connection ended: {0}; does the service accept [admin] certificate_file?")]
+    Broken(String),
 }
 
 impl Error {
@@ -81,7 +90,13 @@ impl Error {
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
-        Error::Refused(Box::new(status))
+        match (status.code(), std::error::Error::source(&status)) {
+            (Code::PermissionDenied, _) => Error::NotAllowed,
+            (Code::Unknown | Code::Unavailable | Code::Cancelled, Some(cause)) => {
+                Error::Broken(root_cause(cause))
+            }
+            _ => Error::Refused(Box::new(status)),
+        }
     }
 }
 
@@ -137,15 +152,19 @@ pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<St
 
 async fn connect(settings: &Admin) -> Result<Channel, Error> {
     let is_unix = settings.endpoint.starts_with("unix:");
+    let not_an_endpoint = || {
+        Error::Configuration(format!(
+            "endpoint `{}` is not https://host:port or unix:/path",
+            settings.endpoint
+        ))
+    };
     let mut endpoint = Endpoint::from_shared(settings.endpoint.clone())
-        .map_err(|_| {
-            Error::Configuration(format!(
-                "endpoint `{}` is not https://host:port or unix:/path",
-                settings.endpoint
-            ))
-        })?
+        .map_err(|_| not_an_endpoint())?
         .timeout(TIMEOUT)
         .connect_timeout(Duration::from_secs(5));
+    if !is_unix && !settings.endpoint.starts_with("https://") {
+        return Err(not_an_endpoint());
+    }
     if !is_unix {
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(read(
@@ -159,9 +178,10 @@ async fn connect(settings: &Admin) -> Result<Channel, Error> {
         if let Some(name) = &settings.server_name {
             tls = tls.domain_name(name);
         }
-        endpoint = endpoint
-            .tls_config(tls)
-            .map_err(|error| Error::Configuration(root_cause(&error)))?;
+        endpoint = endpoint.tls_config(tls).map_err(|error| {
+            let files = "ca_file, certificate_file, key_file";
+            Error::Configuration(format!("{files}: {}", root_cause(&error)))
+        })?;
     }
     endpoint
         .connect()
@@ -178,6 +198,14 @@ fn read(name: &str, path: Option<&Path>) -> Result<Vec<u8>, Error> {
         path: path.to_owned(),
         source,
     })
+}
+
+fn advice(reason: &str) -> &'static str {
+    if reason.starts_with("invalid peer certificate") {
+        "[admin] ca_file and server_name must be those of the service's certificate"
+    } else {
+        "is the service running?"
+    }
 }
 
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {

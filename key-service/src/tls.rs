@@ -25,10 +25,21 @@ pub enum Error {
         /// What is wrong with it.
         source: pem::Error,
     },
+    /// A file holds no private key.
+    #[error("{}: no private key in it", .0.display())]
+    NoKey(PathBuf),
+    /// The two files do not belong together.
+    #[error("{}: is not the key of {}", key.display(), certificate.display())]
+    Mismatch {
+        /// `key_file`.
+        key: PathBuf,
+        /// `certificate_file`.
+        certificate: PathBuf,
+    },
     /// A file holds no certificate.
     #[error("{}: no certificate in it", .0.display())]
     Empty(PathBuf),
-    /// The key does not fit the certificate, or one of them is not supported.
+    /// A certificate or its key is not supported.
     #[error("{}: {source}", path.display())]
     Rejected {
         /// The file.
@@ -130,11 +141,20 @@ fn server_config(settings: &Tls) -> Result<Arc<ServerConfig>, Error> {
         TlsVersion::Tls13 => &[&rustls::version::TLS13],
         TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
     };
-    let rejected = |source| Error::Rejected {
-        path: settings.certificate_file.clone(),
-        source,
+    let rejected = |source| match source {
+        rustls::Error::InconsistentKeys(_) => Error::Mismatch {
+            key: settings.key_file.clone(),
+            certificate: settings.certificate_file.clone(),
+        },
+        source => Error::Rejected {
+            path: settings.certificate_file.clone(),
+            source,
+        },
     };
-    let key = PrivateKeyDer::from_pem_file(&settings.key_file).map_err(file(&settings.key_file))?;
+    let key = PrivateKeyDer::from_pem_file(&settings.key_file).map_err(|error| match error {
+        pem::Error::NoItemsFound => Error::NoKey(settings.key_file.clone()),
+        other => file(&settings.key_file)(other),
+    })?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(rejected)?

@@ -45,7 +45,7 @@ enum Command {
     },
     /// Reads a password from standard input and prints its hash for the configuration.
     HashPassword {
-        /// Generates a client secret instead, and prints the secret and its hash.
+        /// Generates a client secret instead, and prints it and its hash, of which the configuration needs one.
         #[arg(long)]
         generated: bool,
     },
@@ -142,7 +142,7 @@ fn hash_password(generated: bool) -> io::Result<()> {
         let hash = PasswordHash::of_generated(&secret);
         return writeln!(
             out,
-            "client_secret = {secret}\nclient_secret_hash = {}",
+            "client_secret = \"{secret}\"\nclient_secret_hash = \"{}\"",
             hash.as_str()
         );
     }

@@ -46,10 +46,10 @@ pub enum Error {
     #[error(transparent)]
     Tls(#[from] tls::Unusable),
     /// `[store]` cannot be used.
-    #[error(transparent)]
+    #[error("[store] {0}")]
     Store(#[from] Invalid),
     /// `[keys]` cannot be used.
-    #[error(transparent)]
+    #[error("[keys] {0}")]
     Keys(#[from] keys::Unusable),
     /// A client's metadata does not go together.
     #[error(transparent)]

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
@@ -83,14 +83,27 @@ fn read(files: &Files) -> Result<Arc<ServerConfig>, Unusable> {
             "holds no certificate".to_owned(),
         ));
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key_file)
-        .map_err(|error| unusable(&files.key_file, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|error| {
+        let reason = match error {
+            pem::Error::NoItemsFound => "holds no private key".to_owned(),
+            other => other.to_string(),
+        };
+        unusable(&files.key_file, reason)
+    })?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(cryptography()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|error| unusable(&files.certificate_file, error.to_string()))?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|error| unusable(&files.key_file, error.to_string()))?;
+        .map_err(|error| {
+            let reason = match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    format!("is not the key of {}", files.certificate_file.display())
+                }
+                other => other.to_string(),
+            };
+            unusable(&files.key_file, reason)
+        })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -235,6 +235,22 @@ async fn no_parameter_comes_twice() {
     );
 }
 
+/// A form that another site posts comes without cookies (`SameSite=Lax`); the session counts all the same, and the
+/// browser stays the one that it was.
+#[tokio::test]
+async fn posted_by_another_site() {
+    let mut person = signed_in(4).await;
+    let request = WEB.request().set("prompt", "none");
+    let answer = Person::new(&person.site, 4)
+        .submit("/authorize", &request.encode())
+        .await;
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    assert_eq!(answer.header("set-cookie"), "");
+    let answer = person.open(answer.header("location")).await;
+    let landing = person.follow("/authorize", answer).await;
+    assert_eq!(landing.outcome(), "query code");
+}
+
 /// AZ-10, AZ-21.
 #[tokio::test]
 async fn odd_states_come_back_as_they_were() {

@@ -95,6 +95,26 @@ async fn tokens_of_its_own() {
     }
 }
 
+/// An access token that is revoked while its family is refreshed: it ends, and the family goes on.
+#[tokio::test]
+async fn while_its_family_is_refreshed() {
+    let site = stack::shared().site();
+    let mut person = Person::new(&site, 44);
+    for client in [WEB, JWT] {
+        let mut tokens = client.tokens(&mut person, "openid offline_access").await;
+        for round in 0..10 {
+            let (renewed, ()) = tokio::join!(
+                client.refresh(&site, text(&tokens, "refresh_token")),
+                revoke(&site, &client, text(&tokens, "access_token")),
+            );
+            assert_eq!(renewed.outcome(), "200", "{} {round}", client.id);
+            assert!(!opens_userinfo(&site, &tokens).await, "{}", client.id);
+            tokens = renewed.json();
+            assert!(opens_userinfo(&site, &tokens).await, "{}", client.id);
+        }
+    }
+}
+
 /// Somebody else has renewed it, and the client does not know: what came of it ends all the same.
 #[tokio::test]
 async fn a_refresh_token_that_was_replaced() {

@@ -72,7 +72,7 @@ async fn five_times(backend: &'static str) {
         each.await.unwrap();
     }
     let all = keys(&site).await;
-    world.check(&site, &all);
+    world.check(&stack, &all);
     standby(&stack, &world).await;
     revoked(&stack, &mut Person::new(&site, 9)).await;
 }
@@ -109,13 +109,14 @@ impl World {
         kids
     }
 
-    fn check(&self, site: &Site, all: &JwkSet) {
+    fn check(&self, stack: &Stack, all: &JwkSet) {
+        let site = stack.site();
         let published = self.published.lock().unwrap();
         let tokens = self.tokens.lock().unwrap();
         let first = &tokens[0].kid;
         let mut used: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for token in tokens.iter() {
-            verify(site, all, &token.jws, ("JWT", token.client.id));
+            verify(&site, all, &token.jws, ("JWT", token.client.id));
             used.entry(token.client.id).or_default().insert(&token.kid);
             let is_first = token.kid == *first || token.client.id == WEB.id;
             for gateway in (0..GATEWAYS).filter(|_| !is_first) {
@@ -123,8 +124,9 @@ impl World {
                 let waited = token.received.duration_since(since);
                 assert!(
                     waited >= LEAD,
-                    "{} signed {waited:?} after it was published",
-                    token.kid
+                    "{} signed {waited:?} after it was published: {}",
+                    token.kid,
+                    stack.log("key-service")
                 );
             }
         }

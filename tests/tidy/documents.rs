@@ -1,4 +1,5 @@
-//! Invariants 5 to 7: the RFC table points to files that exist, generated code and metadata have tests of their own.
+//! Invariants 5 to 7: the RFC table points to files that exist, generated code and metadata have tests of their own. And
+//! the reference of the configuration leaves out nothing that the annotated files have.
 
 use std::fs;
 
@@ -42,4 +43,33 @@ fn what_other_tests_keep_true_is_kept_true() {
     .map(ToOwned::to_owned)
     .collect();
     none("these tests are there", &broken);
+}
+
+#[test]
+fn the_reference_has_every_key_of_the_annotated_files() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("it is there");
+    let reference = read("deploy/config/REFERENCE.md");
+    let mut missing = Vec::new();
+    for file in ["gateway.toml", "key-service.toml"] {
+        let text = read(&format!("deploy/config/{file}"));
+        let keys: Vec<&str> = text.lines().filter_map(key).collect();
+        assert!(keys.len() > 30, "{file} has {} keys", keys.len());
+        // Alone, below its table (`tokens.id_token`), or before its value.
+        let stands = |key: &&str| {
+            ["`", "."]
+                .iter()
+                .any(|before| reference.contains(&format!("{before}{key}`")))
+        };
+        let left_out = keys.into_iter().filter(|key| !stands(key));
+        missing.extend(left_out.map(|key| format!("{file}: {key}")));
+    }
+    none("REFERENCE.md explains every key", &missing);
+}
+
+/// The key that a line sets, or shows behind `#`.
+fn key(line: &str) -> Option<&str> {
+    let line = line.strip_prefix('#').unwrap_or(line).trim_start();
+    let (key, _) = line.split_once(" = ")?;
+    let plain = |octet: u8| octet.is_ascii_lowercase() || octet == b'_';
+    key.bytes().all(plain).then_some(key)
 }

@@ -47,7 +47,11 @@ fn hyper_is_named_at_the_edge_alone() {
 
 #[test]
 fn grpc_codes_are_picked_in_one_place() {
-    let place = &["key-service/src/service/status.rs"];
+    let place = &[
+        "key-service/src/service/status.rs",
+        // The command line is a client: it reads codes, and picks none.
+        "key-service/src/admin.rs",
+    ];
     let broken = offenders(&except("key-service/src", place), |line| {
         // Success is no choice.
         let line = line.replace("Code::Ok", "");

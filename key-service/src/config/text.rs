@@ -13,7 +13,12 @@ pub(super) fn explain(text: &str, error: &toml::de::Error) -> String {
         let (line, column) = position(text, offset);
         sentence = format!("{line}:{column}: ");
     }
-    sentence.push_str(message);
+    sentence.push_str(&match message {
+        "invalid socket address syntax" => {
+            "is not an IP address with a port, such as 127.0.0.1:8444".to_owned()
+        }
+        _ => message.replace("expected usize", "expected a whole number"),
+    });
     if let Some(meant) = unknown.and_then(|name| nearest(name, message)) {
         sentence.push_str(&format!("; did you mean `{meant}`?"));
     }

@@ -97,7 +97,7 @@ async fn over_tls(stream: TcpStream, shared: Arc<Shared>) {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             shared.metrics.handshake_failed();
-            return tracing::info!(reason = %error.kind(), "handshake failed");
+            return tracing::info!(reason = why(&error), "handshake failed");
         }
         Err(_) => {
             shared.metrics.handshake_failed();
@@ -108,9 +108,21 @@ async fn over_tls(stream: TcpStream, shared: Arc<Shared>) {
     let certificate = session.peer_certificates().and_then(<[_]>::first);
     let caller = certificate.and_then(|certificate| shared.callers.by_certificate(certificate));
     if caller.is_none() {
-        tracing::warn!("a certificate of ours that names no caller");
+        tracing::warn!(
+            "refused: a certificate of client_ca_file whose SAN is in no [[callers.allow]]"
+        );
     }
     serve(stream, Surface::new(&shared, caller), &shared).await;
+}
+
+/// What an operator can mend; nothing that the peer sent.
+fn why(error: &std::io::Error) -> String {
+    let source = error.get_ref().and_then(|source| source.downcast_ref());
+    match source {
+        Some(rustls::Error::InvalidCertificate(reason)) => format!("its certificate: {reason}"),
+        Some(rustls::Error::NoCertificatesPresented) => "it showed no certificate".to_owned(),
+        _ => error.kind().to_string(),
+    }
 }
 
 async fn over_unix(stream: UnixStream, shared: Arc<Shared>) {

@@ -111,7 +111,15 @@ impl hyper::service::Service<Request<Incoming>> for Surface {
             }
             _ => return refuse(status::no_such_method()),
         };
-        answer.unwrap_or_else(|| refuse(status::not_allowed()))
+        answer.unwrap_or_else(|| {
+            if let Some(caller) = &self.caller {
+                tracing::warn!(
+                    caller = caller.name(),
+                    "refused: a service that its [[callers.allow]] does not name"
+                );
+            }
+            refuse(status::not_allowed())
+        })
     }
 }
 

@@ -240,9 +240,10 @@ fn clients(config: &Config, own: &Own) -> Result<(), Problem> {
                 .iter()
                 .rposition(|client| client.client_id == why.client_id);
             match at {
-                Some(at) if at < own.clients => {
-                    problem(format!("clients.{at}.{}", why.member), why.to_string())
-                }
+                Some(at) if at < own.clients => problem(
+                    format!("clients.{at}.{}", why.member),
+                    format!("of `{}`: {}", why.client_id, why.sentence),
+                ),
                 _ => problem("clients_file", why.to_string()),
             }
         })

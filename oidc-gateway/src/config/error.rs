@@ -81,7 +81,7 @@ fn reworded(message: &str) -> String {
         .iter()
         .find_map(|(begin, kind)| message.strip_prefix(begin).map(|rest| (kind, rest)));
     let Some((kind, rest)) = found else {
-        return message.to_owned();
+        return plain(message);
     };
     let mut quoted = rest.split('`').skip(1).step_by(2);
     let unknown = quoted.next().unwrap_or_default();
@@ -93,6 +93,19 @@ fn reworded(message: &str) -> String {
             "unknown {kind} `{unknown}`: known here: {}",
             known.join(", ")
         ),
+    }
+}
+
+/// What the parsers of Rust's types say, for those who do not know these types.
+fn plain(message: &str) -> String {
+    match message {
+        "invalid socket address syntax" => {
+            "is not an IP address with a port, such as \"127.0.0.1:8443\"".to_owned()
+        }
+        "invalid IP address syntax" => "is not a network, such as \"10.0.0.0/8\"".to_owned(),
+        _ => message
+            .replace("expected usize", "expected a whole number")
+            .replace("expected a sequence", "expected an array"),
     }
 }
 
@@ -129,6 +142,10 @@ mod tests {
                 "unknown key `a`: there is none here",
             ),
             ("missing field `issuer`", "missing field `issuer`"),
+            (
+                "invalid type: string \"two\", expected usize",
+                "invalid type: string \"two\", expected a whole number",
+            ),
         ];
         for (message, expected) in rows {
             assert_eq!(reworded(message), expected);

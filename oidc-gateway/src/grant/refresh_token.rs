@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::family::Family;
+use super::family::{Family, Opaque};
 use super::{Granted, in_good_standing, revoke};
 use crate::client::authentication::AuthenticatedClient;
 use crate::client::metadata::GrantType;
@@ -19,7 +19,7 @@ use crate::provider::Provider;
 use crate::scope::{OPENID, Scope};
 use crate::secret::Secret;
 use crate::store::table::{Tag, TaggedToken, hash_of};
-use crate::store::{Key, Swap};
+use crate::store::{Key, Stored, Swap};
 use crate::token::{self, IdToken, Order};
 
 const INVALID: Refusal = Refusal::new(
@@ -29,6 +29,9 @@ const INVALID: Refusal = Refusal::new(
 
 /// How far an old token is followed to see whether it was once ours. One step costs a hash.
 const FURTHEST: u64 = 512;
+
+/// How often a refresh is tried while others change its family.
+const TRIES: usize = 8;
 
 /// The refresh token of a family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,32 +210,34 @@ pub(crate) async fn redeem(
         now,
     };
     let tokens = token::make(provider, request_id, &order).await?;
-    let swapped = match standing {
-        Standing::Current => {
-            let rotation = rotation.rotated(&successor, now_millis);
-            let (after, moved) = family.refreshed(rotation, tokens.opaque.clone(), now);
-            let after = after.write(provider, &presented.tag);
-            let moved = moved.map(|opaque| opaque.write(&presented.tag, now));
-            provider.store.swap(&before, &after, moved.as_ref()).await?
-        }
+    let opaque = tokens.opaque.as_ref();
+    let mut swapped = match standing {
+        Standing::Current => advance(provider, &before, &family, &successor, opaque).await?,
         _ => Swap::Changed(Some(before)),
     };
-    if let Swap::Changed(current) = swapped {
-        // Somebody presented the same token at the same time: the successor, and an opaque access token, are the same.
-        let family: Family = current
-            .and_then(|current| json::read(current.value()))
-            .ok_or(INVALID)?;
+    let mut tries = TRIES;
+    while let Swap::Changed(current) = swapped {
+        let current = current.ok_or(INVALID)?;
+        let family: Family = json::read(current.value()).ok_or(INVALID)?;
         match family.standing(&presented, provider.clock.now_millis(), grace) {
-            Standing::JustReplaced => {}
-            // Or an access token was revoked at the same time: this one is as good as before.
+            // Presented twice at the same time: the successor, and an opaque access token, are the same.
+            Standing::JustReplaced => {
+                if opaque.is_some() {
+                    let access = family.access_token(&order.token, now).ok_or(INVALID)?;
+                    scope = access.scope(&family).clone();
+                }
+                break;
+            }
+            // Or an access token was revoked at the same time: this token is as good as before.
+            Standing::Current if tries > 0 => {
+                tries -= 1;
+                swapped = advance(provider, &current, &family, &successor, opaque).await?;
+            }
             Standing::Current => {
-                return Err(Failure::Unavailable("a family was changed".to_owned()));
+                let reason = "a family changes all the time".to_owned();
+                return Err(Failure::Unavailable(reason));
             }
             Standing::Replaced | Standing::Stranger => return Err(INVALID.into()),
-        }
-        if tokens.opaque.is_some() {
-            let access = family.access_token(&order.token, now).ok_or(INVALID)?;
-            scope = access.scope(&family).clone();
         }
     }
     provider.metrics.tokens_issued(GrantType::RefreshToken);
@@ -244,6 +249,23 @@ pub(crate) async fn redeem(
         id_token: tokens.id_token,
         scope,
     })
+}
+
+/// Puts the successor in the place of the current token, unless the family has changed since it was read.
+async fn advance(
+    provider: &Provider,
+    before: &Stored,
+    family: &Family,
+    successor: &TaggedToken,
+    opaque: Option<&Opaque>,
+) -> Result<Swap, Failure> {
+    let (now, now_millis) = (provider.clock.now(), provider.clock.now_millis());
+    let rotation = family.refresh.as_ref().ok_or(INVALID)?;
+    let rotation = rotation.rotated(successor, now_millis);
+    let (after, moved) = family.refreshed(rotation, opaque.cloned(), now);
+    let after = after.write(provider, &successor.tag);
+    let moved = moved.map(|opaque| opaque.write(&successor.tag, now));
+    Ok(provider.store.swap(before, &after, moved.as_ref()).await?)
 }
 
 /// §6: "MUST NOT include any scope not originally granted"; absent: what was granted.

@@ -59,7 +59,7 @@ impl Settings {
 
 /// Settings of `[keys]` that cannot work; says which and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("[keys] {0}")]
+#[error("{0}")]
 pub struct Unusable(String);
 
 /// A channel that connects when it is first needed and again after it broke.
@@ -102,7 +102,7 @@ fn endpoint(settings: &Settings) -> Result<Endpoint, Unusable> {
     }
     if !uri.starts_with("https://") {
         return Err(unusable(
-            "must be https: the key-service wants to know who calls",
+            "must begin with https:// (or unix:/): the key-service wants to know who calls",
         ));
     }
     let read = |name: &str, path: &Option<PathBuf>| -> Result<Vec<u8>, Unusable> {

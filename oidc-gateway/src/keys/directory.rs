@@ -1,6 +1,7 @@
 //! What the key-service publishes, as this process serves it: kept current by a stream that pushes every change, and
 //! acknowledged, so that a rotation knows who publishes the next key.
 
+use std::error::Error;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -63,7 +64,11 @@ impl Directory {
 
 /// Follows the key-service for as long as somebody holds the channel. What is known is served on while it is away:
 /// relying parties must be able to verify what was signed before.
-pub(super) async fn watch(channel: Weak<ArcSwap<Channel>>, directory: Arc<Directory>) {
+pub(super) async fn watch(
+    channel: Weak<ArcSwap<Channel>>,
+    directory: Arc<Directory>,
+    endpoint: Arc<str>,
+) {
     const SHORTEST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(3);
     let mut pause = SHORTEST;
@@ -78,12 +83,26 @@ pub(super) async fn watch(channel: Weak<ArcSwap<Channel>>, directory: Arc<Direct
             // The key-service ends a stream when it drains, and connections when they are old.
             Ok(()) => pause = SHORTEST,
             Err(status) => {
-                tracing::warn!(code = ?status.code(), reason = status.message(), "the key-service does not tell its keys");
+                tracing::warn!(
+                    endpoint = &*endpoint,
+                    code = ?status.code(),
+                    reason = root_cause(&status),
+                    "the key-service does not tell its keys"
+                );
                 pause = (pause * 2).min(LONGEST);
             }
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Whether nobody listens there, or a certificate is not accepted, is said at the end of the chain.
+fn root_cause(status: &tonic::Status) -> String {
+    let mut cause = status.source();
+    while let Some(source) = cause.and_then(Error::source) {
+        cause = Some(source);
+    }
+    cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
 async fn follow(channel: Channel, directory: &Directory) -> Result<(), tonic::Status> {

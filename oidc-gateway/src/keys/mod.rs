@@ -45,6 +45,8 @@ pub(crate) struct Keys {
     directory: Arc<Directory>,
     metrics: Metrics,
     timeout: Duration,
+    /// For logs.
+    endpoint: Arc<str>,
 }
 
 /// A JWS to be made.
@@ -98,6 +100,7 @@ impl Keys {
             directory,
             metrics,
             timeout: settings.timeout,
+            endpoint: settings.endpoint.as_str().into(),
         })
     }
 
@@ -106,6 +109,7 @@ impl Keys {
         tokio::spawn(directory::watch(
             Arc::downgrade(&self.channel),
             self.directory.clone(),
+            Arc::clone(&self.endpoint),
         ));
     }
 

@@ -48,7 +48,7 @@ pub enum Kind {
 
 /// Why a `[store]` table cannot be used: a sentence for whoever wrote it.
 #[derive(Debug, thiserror::Error)]
-#[error("store: {0}")]
+#[error("{0}")]
 pub struct Invalid(String);
 
 /// A store that is known but not connected yet. All clones of a memory location lead to the same values.
