@@ -1,14 +1,17 @@
 # demo: sign in with a browser.  test: everything.  stack: the product for tools that measure (tests/bin/stack.rs).
 .PHONY: demo test stack bench fmt lint setup
 SETUP = sh deploy/scripts/setup
+FIRST = [ -e target/debug/demo ] || echo "compiling: some minutes, the first time"
 
 demo:
 	@$(SETUP)
+	@$(FIRST)
 	@cargo build -q --workspace --bins
 	@exec cargo run -q --bin demo
 
 test:
 	@$(SETUP)
+	@$(FIRST)
 	@cargo build -q --workspace --bins
 	@exec cargo test --workspace --no-fail-fast
 

@@ -152,19 +152,15 @@ pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<St
 
 async fn connect(settings: &Admin) -> Result<Channel, Error> {
     let is_unix = settings.endpoint.starts_with("unix:");
-    let not_an_endpoint = || {
-        Error::Configuration(format!(
-            "endpoint `{}` is not https://host:port or unix:/path",
-            settings.endpoint
-        ))
-    };
     let mut endpoint = Endpoint::from_shared(settings.endpoint.clone())
-        .map_err(|_| not_an_endpoint())?
+        .ok()
+        .filter(|_| is_unix || settings.endpoint.starts_with("https://"))
+        .ok_or_else(|| {
+            let sentence = "is not https://host:port or unix:/path";
+            Error::Configuration(format!("endpoint `{}` {sentence}", settings.endpoint))
+        })?
         .timeout(TIMEOUT)
         .connect_timeout(Duration::from_secs(5));
-    if !is_unix && !settings.endpoint.starts_with("https://") {
-        return Err(not_an_endpoint());
-    }
     if !is_unix {
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(read(
@@ -179,8 +175,10 @@ async fn connect(settings: &Admin) -> Result<Channel, Error> {
             tls = tls.domain_name(name);
         }
         endpoint = endpoint.tls_config(tls).map_err(|error| {
-            let files = "ca_file, certificate_file, key_file";
-            Error::Configuration(format!("{files}: {}", root_cause(&error)))
+            Error::Configuration(format!(
+                "certificate_file, key_file: {}",
+                root_cause(&error)
+            ))
         })?;
     }
     endpoint

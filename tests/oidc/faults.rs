@@ -213,6 +213,7 @@ async fn gateway_stopped_between_claim_and_commit() {
     let mut person = Person::new(&site, 0);
     let codes = codes(&mut person, 6).await;
     stop(&stack, "key-service").await;
+    let begun = Instant::now();
     let waiting = redeem_all(&site.at(0), &codes);
     tokio::time::sleep(Duration::from_millis(300)).await;
     stop(&stack, "gateway0").await;
@@ -222,7 +223,8 @@ async fn gateway_stopped_between_claim_and_commit() {
     }
     tokio::time::sleep(LEASE).await;
     for outcome in join_all(redeem_all(&site.at(1), &codes)).await {
-        assert_eq!(outcome.unwrap(), "200");
+        let log = || stack.log("gateway0") + &stack.log("gateway1");
+        assert_eq!(outcome.unwrap(), "200", "{:?} {}", begun.elapsed(), log());
     }
     stack.signal("gateway0", SIGCONT);
     for outcome in join_all(waiting).await {

@@ -1,12 +1,15 @@
 //! The connection to the key-service: TLS 1.3 with certificates on both sides, or a Unix socket whose peer the kernel
 //! vouches for. Certificates are read again when their files change.
 
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
 
@@ -112,8 +115,15 @@ fn endpoint(settings: &Settings) -> Result<Endpoint, Unusable> {
         std::fs::read(path)
             .map_err(|error| Unusable(format!("{name}: {}: {error}", path.display())))
     };
+    let authority = read("ca_file", &settings.ca_file)?;
+    if !matches!(
+        CertificateDer::pem_slice_iter(&authority).next(),
+        Some(Ok(_))
+    ) {
+        return Err(Unusable("ca_file holds no certificate".to_owned()));
+    }
     let mut tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(read("ca_file", &settings.ca_file)?))
+        .ca_certificate(Certificate::from_pem(authority))
         .identity(Identity::from_pem(
             read("certificate_file", &settings.certificate_file)?,
             read("key_file", &settings.key_file)?,
@@ -121,9 +131,13 @@ fn endpoint(settings: &Settings) -> Result<Endpoint, Unusable> {
     if let Some(name) = &settings.server_name {
         tls = tls.domain_name(name);
     }
-    endpoint
-        .tls_config(tls)
-        .map_err(|error| Unusable(format!("ca_file, certificate_file, key_file: {error}")))
+    endpoint.tls_config(tls).map_err(|error| {
+        // The error itself says "transport error"; its source, what does not go together.
+        let reason = error
+            .source()
+            .map_or_else(|| error.to_string(), ToString::to_string);
+        Unusable(format!("certificate_file, key_file: {reason}"))
+    })
 }
 
 /// Every ten seconds: where a file is newer than the channel, opens a new one. Calls under way end on the old one.
