@@ -105,7 +105,10 @@ pub(super) async fn signed_in(
                 &waiting.id,
             )))
         }
-        Decision::Authorize => allowed(provider, waiting, session).await,
+        Decision::Authorize => {
+            let interaction = waiting.finish(provider).await?;
+            allowed(provider, &interaction, session).await
+        }
         Decision::Refuse(refusal) => {
             let interaction = waiting.finish(provider).await?;
             Ok(respond(interaction.address.refuse(provider, refusal)))
@@ -114,14 +117,13 @@ pub(super) async fn signed_in(
     }
 }
 
-/// The person allowed a waiting request: it is taken, and then answered.
+/// The person allowed a request that waited and has been taken: it is answered.
 pub(super) async fn allowed(
     provider: &Provider,
-    waiting: Waiting,
+    interaction: &Interaction,
     session: &Session,
 ) -> Result<Response, Failure> {
-    let client = client_of(provider, &waiting.interaction)?;
-    let interaction = waiting.finish(provider).await?;
+    let client = client_of(provider, interaction)?;
     let context = Context {
         provider,
         client: &client,

@@ -52,10 +52,12 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
         let refusal = Refusal::new(Code::AccessDenied, "the person did not allow it");
         return Ok(respond(interaction.address.refuse(provider, refusal)));
     }
+    // Taken first: what is remembered is what was decided, also when Allow and Deny come at once.
+    let interaction = waiting.finish(provider).await?;
     if form.one("remember")?.is_some() {
-        let asked = &waiting.interaction.request;
-        let redirect_uri = &waiting.interaction.address.redirect_uri;
+        let redirect_uri = &interaction.address.redirect_uri;
+        let asked = &interaction.request;
         consent::remember(provider, &session.subject, &client, asked, redirect_uri).await?;
     }
-    allowed(provider, waiting, &session).await
+    allowed(provider, &interaction, &session).await
 }

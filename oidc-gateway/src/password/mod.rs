@@ -31,8 +31,9 @@ pub struct Busy;
 
 /// Verifies. One for the process, shared by its workers.
 pub struct Passwords {
-    turns: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    people: Turns,
+    // Of their own: whoever floods the token endpoint with wrong secrets keeps no person from signing in (HT-13).
+    clients: Turns,
     remembered: Mutex<HashMap<[u8; 32], Instant>>,
     // Fingerprints are of no use to anybody else.
     key: Zeroizing<[u8; 32]>,
@@ -40,12 +41,13 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// As many verifications at once as half the cores, and at least one. Takes tens of milliseconds.
+    /// As many verifications at once as half the cores, and at least one, for people and for clients each. Takes tens of
+    /// milliseconds.
     pub fn new(random: &Random) -> Passwords {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Passwords {
-            turns: Arc::new(Semaphore::new((cores / 2).max(1))),
-            waiting: AtomicUsize::new(0),
+            people: Turns::new((cores / 2).max(1)),
+            clients: Turns::new((cores / 2).max(1)),
             remembered: Mutex::new(HashMap::new()),
             key: Zeroizing::new(random.octets()),
             nobodys: PasswordHash::of_password(&random.token256(), random),
@@ -58,7 +60,8 @@ impl Passwords {
     /// [`Busy`].
     pub async fn verify(&self, hash: Option<&PasswordHash>, password: &str) -> Result<bool, Busy> {
         let verified = self
-            .verify_in_turn(hash.unwrap_or(&self.nobodys), password)
+            .people
+            .verify(hash.unwrap_or(&self.nobodys), password)
             .await?;
         Ok(verified && hash.is_some())
     }
@@ -79,34 +82,11 @@ impl Passwords {
         if self.is_remembered(&fingerprint) {
             return Ok(true);
         }
-        let verified = self.verify_in_turn(hash, presented).await?;
+        let verified = self.clients.verify(hash, presented).await?;
         if verified {
             self.remember(fingerprint);
         }
         Ok(verified)
-    }
-
-    async fn verify_in_turn(&self, hash: &PasswordHash, password: &str) -> Result<bool, Busy> {
-        let too_long = password.len() > LONGEST;
-        let password = Zeroizing::new(if too_long {
-            String::new()
-        } else {
-            password.to_owned()
-        });
-        let turn = {
-            let _waiting = Waiting::join(&self.waiting)?;
-            Arc::clone(&self.turns)
-                .acquire_owned()
-                .await
-                .map_err(|_| Busy)?
-        };
-        let hash = hash.clone();
-        // The turn ends with the work, not with whoever asked for it and may be gone.
-        let verified = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            hash.verify(&password)
-        });
-        Ok(verified.await.map_err(|_| Busy)? && !too_long)
     }
 
     fn fingerprint(&self, hash: &PasswordHash, presented: &str) -> [u8; 32] {
@@ -139,6 +119,44 @@ impl Passwords {
         if remembered.len() < MOST_REMEMBERED {
             remembered.insert(fingerprint, Instant::now());
         }
+    }
+}
+
+/// Who may verify now, and how many wait.
+struct Turns {
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+impl Turns {
+    fn new(at_once: usize) -> Turns {
+        Turns {
+            permits: Arc::new(Semaphore::new(at_once)),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    async fn verify(&self, hash: &PasswordHash, password: &str) -> Result<bool, Busy> {
+        let too_long = password.len() > LONGEST;
+        let password = Zeroizing::new(if too_long {
+            String::new()
+        } else {
+            password.to_owned()
+        });
+        let turn = {
+            let _waiting = Waiting::join(&self.waiting)?;
+            Arc::clone(&self.permits)
+                .acquire_owned()
+                .await
+                .map_err(|_| Busy)?
+        };
+        let hash = hash.clone();
+        // The turn ends with the work, not with whoever asked for it and may be gone.
+        let verified = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            hash.verify(&password)
+        });
+        Ok(verified.await.map_err(|_| Busy)? && !too_long)
     }
 }
 
@@ -238,8 +256,8 @@ mod tests {
         let passwords = Arc::new(Passwords::new(&random));
         let hash = PasswordHash::of_password("p", &random);
         // Nobody gets a turn.
-        let turns = u32::try_from(passwords.turns.available_permits()).unwrap();
-        let all = Arc::clone(&passwords.turns)
+        let turns = u32::try_from(passwords.people.permits.available_permits()).unwrap();
+        let all = Arc::clone(&passwords.people.permits)
             .acquire_many_owned(turns)
             .await
             .unwrap();
@@ -249,10 +267,13 @@ mod tests {
                 tokio::spawn(async move { passwords.verify(Some(&hash), "p").await })
             })
             .collect();
-        while passwords.waiting.load(Ordering::Relaxed) < MOST_WAITING {
+        while passwords.people.waiting.load(Ordering::Relaxed) < MOST_WAITING {
             tokio::task::yield_now().await;
         }
         assert_eq!(passwords.verify(Some(&hash), "p").await, Err(Busy));
+        // Clients have turns of their own.
+        let secret = passwords.verify_client_secret(&hash, "p").await;
+        assert_eq!(secret, Ok(true));
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
         for aborted in waiting {
             assert!(aborted.await.is_err());
