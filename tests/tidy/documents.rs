@@ -73,3 +73,31 @@ fn key(line: &str) -> Option<&str> {
     let plain = |octet: u8| octet.is_ascii_lowercase() || octet == b'_';
     key.bytes().all(plain).then_some(key)
 }
+
+#[test]
+fn links_of_the_documents_lead_somewhere() {
+    let documents = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "deploy/README.md",
+        "deploy/config/REFERENCE.md",
+        "key-service/README.md",
+        "tests/bench/README.md",
+    ];
+    let mut broken = Vec::new();
+    for document in documents {
+        let path = root().join(document);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        assert!(!text.is_empty(), "{document} is missing");
+        for target in text.split("](").skip(1) {
+            let target = target.split([')', '#']).next().unwrap_or_default();
+            let is_here = !target.is_empty() && !target.contains("://");
+            if is_here && !path.with_file_name("").join(target).exists() {
+                broken.push(format!("{document}: {target}"));
+            }
+        }
+    }
+    none("links lead to files that exist", &broken);
+}

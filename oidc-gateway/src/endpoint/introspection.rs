@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
-use crate::client::authentication::{Credentials, authenticate};
+use super::from_client;
 use crate::error::{Code, Failure, Refusal};
 use crate::json;
-use crate::params::Params;
 use crate::provider::Provider;
 use crate::scope::Scope;
 use crate::token::bearer::{self, Found};
@@ -34,11 +33,8 @@ struct Introspection<'a> {
 }
 
 pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Response, Failure> {
-    let params = Params::form(request)?;
-    params.each_once()?;
+    let (client, params) = from_client(provider, request).await?;
     let id = request.id().as_str();
-    let credentials = Credentials::present(request.authorization()?, &params)?;
-    let client = authenticate(provider, id, credentials).await?;
     // §2.1: "the protected resource ... MUST ... authenticate": a public client has not.
     if client.is_public() {
         return Err(Refusal::new(

@@ -1,19 +1,15 @@
 //! `POST /revoke` (RFC 7009): a client gives a token back. A refresh token ends its whole family.
 
-use crate::client::authentication::{Credentials, authenticate};
+use super::from_client;
 use crate::error::{Code, Failure, Refusal};
 use crate::grant;
-use crate::params::Params;
 use crate::provider::Provider;
 use crate::token::bearer::{self, Found};
 use crate::web::{Request, Response};
 
 pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Response, Failure> {
-    let params = Params::form(request)?;
-    params.each_once()?;
+    let (client, params) = from_client(provider, request).await?;
     let id = request.id().as_str();
-    let credentials = Credentials::present(request.authorization()?, &params)?;
-    let client = authenticate(provider, id, credentials).await?;
     let token = params
         .one("token")?
         .ok_or(Refusal::new(Code::InvalidRequest, "token is missing"))?;

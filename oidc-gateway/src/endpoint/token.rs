@@ -1,20 +1,16 @@
 //! `POST /token` (RFC 6749 §3.2, OpenID Connect Core §3.1.3).
 
-use crate::client::authentication::{Credentials, authenticate};
+use super::from_client;
 use crate::client::metadata::GrantType;
 use crate::error::{Code, Failure, Refusal};
 use crate::grant::{self, authorization_code, client_credentials, refresh_token};
 use crate::json;
-use crate::params::Params;
 use crate::provider::Provider;
 use crate::web::{Request, Response};
 
 pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Response, Failure> {
-    let params = Params::form(request)?;
-    params.each_once()?;
+    let (client, params) = from_client(provider, request).await?;
     let id = request.id().as_str();
-    let credentials = Credentials::present(request.authorization()?, &params)?;
-    let client = authenticate(provider, id, credentials).await?;
     let grant_type = grant::grant_type(&params)?;
     if !client.may_use(grant_type) {
         return Err(Refusal::new(

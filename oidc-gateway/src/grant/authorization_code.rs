@@ -180,20 +180,13 @@ async fn make(
         id_token,
         now,
     };
-    let tokens = token::make(provider, request_id, &order).await?;
+    let mut tokens = token::make(provider, request_id, &order).await?;
     let is_offline = grant.scope.has(OFFLINE_ACCESS) && client.may_use(GrantType::RefreshToken);
     let (refresh_token, rotation) = is_offline
         .then(|| Rotation::begin(provider, code.tag.clone()))
         .unzip();
     let scope = grant.scope.clone();
-    let spent = Family::new(grant, now, tokens.opaque, rotation).write(provider, &code.tag);
-    let granted = Granted {
-        access_token: tokens.access_token,
-        token_type: "Bearer",
-        expires_in: tokens.expires_in,
-        refresh_token,
-        id_token: tokens.id_token,
-        scope,
-    };
+    let spent = Family::new(grant, now, tokens.opaque.take(), rotation).write(provider, &code.tag);
+    let granted = Granted::of(tokens, refresh_token, scope);
     Ok((granted, spent))
 }

@@ -33,22 +33,15 @@ pub(crate) async fn redeem(
         id_token: IdToken::None,
         now,
     };
-    let tokens = token::make(provider, request_id, &order).await?;
+    let mut tokens = token::make(provider, request_id, &order).await?;
     let scope = grant.scope.clone();
-    if tokens.opaque.is_some() {
-        let family = Family::new(grant.clone(), now, tokens.opaque, None);
+    if let Some(opaque) = tokens.opaque.take() {
+        let family = Family::new(grant.clone(), now, Some(opaque), None);
         let write = family.write(provider, &order.token.tag);
         provider.store.put(&[write]).await?;
     }
     provider.metrics.tokens_issued(GrantType::ClientCredentials);
-    Ok(Granted {
-        access_token: tokens.access_token,
-        token_type: "Bearer",
-        expires_in: tokens.expires_in,
-        refresh_token: None,
-        id_token: None,
-        scope,
-    })
+    Ok(Granted::of(tokens, None, scope))
 }
 
 /// What speaks of a person is left out, silently: the answer says what was granted (§3.3).

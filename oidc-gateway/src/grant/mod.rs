@@ -16,6 +16,7 @@ use crate::provider::Provider;
 use crate::scope::Scope;
 use crate::store::Key;
 use crate::store::table::Tag;
+use crate::token::Tokens;
 
 /// What was granted, by whom and how they had signed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,20 @@ pub(crate) struct Granted {
     pub(crate) id_token: Option<String>,
     #[serde(skip_serializing_if = "Scope::is_empty")]
     pub(crate) scope: Scope,
+}
+
+impl Granted {
+    /// What was made, with the refresh token that goes with it and the scope that was granted.
+    fn of(tokens: Tokens, refresh_token: Option<String>, scope: Scope) -> Granted {
+        Granted {
+            access_token: tokens.access_token,
+            token_type: "Bearer",
+            expires_in: tokens.expires_in,
+            refresh_token,
+            id_token: tokens.id_token,
+            scope,
+        }
+    }
 }
 
 /// RFC 6749 §4.1.3, §6: `grant_type` says which.

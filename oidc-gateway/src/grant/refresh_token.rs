@@ -241,14 +241,7 @@ pub(crate) async fn redeem(
         }
     }
     provider.metrics.tokens_issued(GrantType::RefreshToken);
-    Ok(Granted {
-        access_token: tokens.access_token,
-        token_type: "Bearer",
-        expires_in: tokens.expires_in,
-        refresh_token: Some(successor.as_string()),
-        id_token: tokens.id_token,
-        scope,
-    })
+    Ok(Granted::of(tokens, Some(successor.as_string()), scope))
 }
 
 /// Puts the successor in the place of the current token, unless the family has changed since it was read.
