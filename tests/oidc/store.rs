@@ -263,7 +263,7 @@ contract! {
         assert_eq!(on.claim(&plain, "", &on.owner()).await, Claim::Missing);
         assert_eq!(on.claim(&absent, "", &on.owner()).await, Claim::Missing);
         assert!(!on.store.commit(&on.owner(), "b", &write(&plain, "w", LONG)).await.unwrap());
-        on.store.release(&plain, &on.owner()).await.unwrap();
+        on.store.release(&plain, "b", &on.owner()).await.unwrap();
         assert_eq!(on.read(&plain).await, some("v"));
     }
 
@@ -276,7 +276,7 @@ contract! {
         assert!(!on.store.commit(&slow, &binding, &write(&key, "slow", LONG)).await.unwrap());
         assert_eq!(on.claim(&key, &binding, &quick).await, claimed("code"));
         assert!(!on.store.commit(&slow, &binding, &write(&key, "slow", LONG)).await.unwrap());
-        on.store.release(&key, &slow).await.unwrap();
+        on.store.release(&key, &binding, &slow).await.unwrap();
         assert!(on.store.commit(&quick, &binding, &write(&key, "quick", LONG)).await.unwrap());
         assert_eq!(on.read(&key).await, some("quick"));
     }
@@ -287,7 +287,7 @@ contract! {
         assert_eq!(on.claim(&key, &binding, &owner).await, claimed("code"));
         assert_eq!(on.store.delete(std::slice::from_ref(&key)).await.unwrap(), 1);
         assert!(!on.store.commit(&owner, &binding, &write(&key, "family", LONG)).await.unwrap());
-        on.store.release(&key, &owner).await.unwrap();
+        on.store.release(&key, &binding, &owner).await.unwrap();
         assert_eq!(on.claim(&key, &binding, &owner).await, Claim::Missing);
         assert_eq!(on.read(&key).await, None);
     }
@@ -296,9 +296,9 @@ contract! {
         let (key, binding) = on.issued("code").await;
         let (owner, other) = (on.owner(), on.owner());
         on.claim(&key, &binding, &owner).await;
-        on.store.release(&key, &other).await.unwrap();
+        on.store.release(&key, &binding, &other).await.unwrap();
         assert_eq!(on.claim(&key, &binding, &other).await, Claim::InFlight, "not theirs to release");
-        on.store.release(&key, &owner).await.unwrap();
+        on.store.release(&key, &binding, &owner).await.unwrap();
         assert!(!on.store.commit(&owner, &binding, &write(&key, "f", LONG)).await.unwrap());
         assert_eq!(on.claim(&key, &binding, &other).await, claimed("code"));
     }
@@ -308,7 +308,7 @@ contract! {
         on.store.issue(&write(&key, "code", SHORT), "b").await.unwrap();
         let owner = on.owner();
         on.claim(&key, "b", &owner).await;
-        on.store.release(&key, &owner).await.unwrap();
+        on.store.release(&key, "b", &owner).await.unwrap();
         tokio::time::sleep(SHORT * 2).await;
         assert_eq!(on.claim(&key, "b", &on.owner()).await, Claim::Missing);
     }

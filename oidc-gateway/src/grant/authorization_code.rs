@@ -138,7 +138,7 @@ pub(crate) async fn redeem(
         Ok(made) => made,
         Err(failure) => {
             // The code can be used again: nothing was issued for it.
-            if let Err(error) = provider.store.release(&key, &owner).await {
+            if let Err(error) = provider.store.release(&key, &binding, &owner).await {
                 tracing::warn!(%error, request_id, "a claimed code comes free with its lease");
             }
             return Err(failure);

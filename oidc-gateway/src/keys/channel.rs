@@ -1,17 +1,17 @@
-//! The connection to the key-service: TLS 1.3 with certificates on both sides, or a Unix socket whose peer the kernel
+//! How the key-service is reached: TLS 1.3 with certificates on both sides, or a Unix socket whose peer the kernel
 //! vouches for. Certificates are read again when their files change.
 
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::CertificateDer;
+use http::Uri;
+use http::uri::Scheme;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde::Deserialize;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
+
+use super::connection::{Address, Connection};
 
 /// `[keys]`: where the key-service is, and how each knows the other.
 #[derive(Debug, Clone, Deserialize)]
@@ -65,49 +65,35 @@ impl Settings {
 #[error("{0}")]
 pub struct Unusable(String);
 
-/// A channel that connects when it is first needed and again after it broke.
-pub(super) fn open(settings: &Settings) -> Result<Channel, Unusable> {
-    let endpoint = endpoint(settings)?;
-    Ok(match settings.endpoint.strip_prefix("unix:") {
-        None => endpoint.connect_lazy(),
-        Some(path) => {
-            let path = PathBuf::from(path);
-            endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
-                let path = path.clone();
-                async move {
-                    tokio::net::UnixStream::connect(path)
-                        .await
-                        .map(TokioIo::new)
-                }
-            }))
-        }
-    })
+/// A connection that is made when it is first needed, and again after it broke.
+pub(super) fn open(settings: &Settings) -> Result<Connection, Unusable> {
+    let (address, tls) = endpoint(settings)?;
+    Ok(Connection::new(address, tls, settings.timeout))
 }
 
+type Endpoint = (Address, Option<Arc<rustls::ClientConfig>>);
+
 fn endpoint(settings: &Settings) -> Result<Endpoint, Unusable> {
-    let unix = settings.endpoint.starts_with("unix:");
-    let uri = if unix {
-        "http://key-service"
-    } else {
-        settings.endpoint.as_str()
-    };
-    let unusable = |why: &str| Unusable(format!("endpoint: `{}` {why}", settings.endpoint));
-    let endpoint = Endpoint::from_shared(uri.to_owned())
-        .map_err(|_| unusable("is not understood: https://host:port or unix:/path"))?
-        .tcp_nodelay(true)
-        .connect_timeout(settings.timeout)
-        // A peer that vanished without a word is noticed.
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true);
-    if unix {
-        return Ok(endpoint);
+    if let Some(path) = settings.endpoint.strip_prefix("unix:") {
+        return Ok((Address::Unix(path.into()), None));
     }
-    if !uri.starts_with("https://") {
+    let unusable = |why: &str| Unusable(format!("endpoint: `{}` {why}", settings.endpoint));
+    let not_understood = || unusable("is not understood: https://host:port or unix:/path");
+    let uri: Uri = settings.endpoint.parse().map_err(|_| not_understood())?;
+    if uri.scheme() != Some(&Scheme::HTTPS) {
         return Err(unusable(
             "must begin with https:// (or unix:/): the key-service wants to know who calls",
         ));
     }
+    let authority = uri.authority().ok_or_else(not_understood)?.clone();
+    let host = authority.host().trim_matches(['[', ']']);
+    let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
+    let name = ServerName::try_from(name)
+        .map_err(|_| Unusable("server_name: neither a DNS name nor an address".to_owned()))?;
+    Ok((Address::Tls(authority, name), Some(tls(settings)?)))
+}
+
+fn tls(settings: &Settings) -> Result<Arc<rustls::ClientConfig>, Unusable> {
     let read = |name: &str, path: &Option<PathBuf>| -> Result<Vec<u8>, Unusable> {
         let path = path
             .as_ref()
@@ -115,49 +101,54 @@ fn endpoint(settings: &Settings) -> Result<Endpoint, Unusable> {
         std::fs::read(path)
             .map_err(|error| Unusable(format!("{name}: {}: {error}", path.display())))
     };
-    let authority = read("ca_file", &settings.ca_file)?;
-    if !matches!(
-        CertificateDer::pem_slice_iter(&authority).next(),
-        Some(Ok(_))
-    ) {
-        return Err(Unusable("ca_file holds no certificate".to_owned()));
+    let certificates = |name: &str, path: &Option<PathBuf>| {
+        let certificates: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(&read(name, path)?).collect();
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            _ => Err(Unusable(format!("{name} holds no certificate"))),
+        }
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates("ca_file", &settings.ca_file)? {
+        roots
+            .add(certificate)
+            .map_err(|error| Unusable(format!("ca_file: {error}")))?;
     }
-    let mut tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(authority))
-        .identity(Identity::from_pem(
-            read("certificate_file", &settings.certificate_file)?,
-            read("key_file", &settings.key_file)?,
-        ));
-    if let Some(name) = &settings.server_name {
-        tls = tls.domain_name(name);
-    }
-    endpoint.tls_config(tls).map_err(|error| {
-        // The error itself says "transport error"; its source, what does not go together.
-        let reason = error
-            .source()
-            .map_or_else(|| error.to_string(), ToString::to_string);
-        Unusable(format!("certificate_file, key_file: {reason}"))
-    })
+    let chain = certificates("certificate_file", &settings.certificate_file)?;
+    let key = PrivateKeyDer::from_pem_slice(&read("key_file", &settings.key_file)?)
+        .map_err(|_| Unusable("key_file holds no private key".to_owned()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .and_then(|builder| {
+            builder
+                .with_root_certificates(roots)
+                .with_client_auth_cert(chain, key)
+        })
+        .map_err(|error| Unusable(format!("certificate_file, key_file: {error}")))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
 }
 
-/// Every ten seconds: where a file is newer than the channel, opens a new one. Calls under way end on the old one.
-/// Ends when nobody holds the channel any more.
-pub(super) fn reload_on_change(settings: Settings, channel: &Arc<ArcSwap<Channel>>) {
-    let channel: Weak<ArcSwap<Channel>> = Arc::downgrade(channel);
+/// Every ten seconds: where a file has changed, the next call connects with what it holds now. Ends when nobody holds
+/// the connection any more.
+pub(super) fn reload_on_change(settings: Settings, connection: &Connection) {
+    let connection = connection.downgrade();
     let mut seen = changed_at(&settings);
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_secs(10)).await;
-            let Some(channel) = channel.upgrade() else {
+            let Some(connection) = connection.upgrade() else {
                 return;
             };
             let now = changed_at(&settings);
             if now == seen {
                 continue;
             }
-            match open(&settings) {
-                Ok(fresh) => {
-                    channel.store(Arc::new(fresh));
+            match endpoint(&settings) {
+                Ok((_, tls)) => {
+                    connection.renew(tls);
                     seen = now;
                     tracing::info!("certificates for the key-service were read again");
                 }

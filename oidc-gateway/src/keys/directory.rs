@@ -2,16 +2,17 @@
 //! acknowledged, so that a rotation knows who publishes the next key.
 
 use std::error::Error;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use proto::v1;
 use proto::v1::key_service_client::KeyServiceClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
+
+use super::connection::{Connection, Unowned};
 
 /// Shared by all workers of a process.
 #[derive(Debug)]
@@ -62,21 +63,14 @@ impl Directory {
     }
 }
 
-/// Follows the key-service for as long as somebody holds the channel. What is known is served on while it is away:
+/// Follows the key-service for as long as somebody holds the connection. What is known is served on while it is away:
 /// relying parties must be able to verify what was signed before.
-pub(super) async fn watch(
-    channel: Weak<ArcSwap<Channel>>,
-    directory: Arc<Directory>,
-    endpoint: Arc<str>,
-) {
+pub(super) async fn watch(connection: Unowned, directory: Arc<Directory>, endpoint: Arc<str>) {
     const SHORTEST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(3);
     let mut pause = SHORTEST;
     loop {
-        let Some(current) = channel
-            .upgrade()
-            .map(|channel| Channel::clone(&channel.load()))
-        else {
+        let Some(current) = connection.upgrade() else {
             return;
         };
         match follow(current, &directory).await {
@@ -105,7 +99,7 @@ fn root_cause(status: &tonic::Status) -> String {
     cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
-async fn follow(channel: Channel, directory: &Directory) -> Result<(), tonic::Status> {
+async fn follow(connection: Connection, directory: &Directory) -> Result<(), tonic::Status> {
     let (acknowledge, acknowledgements) = mpsc::channel(8);
     let hello = v1::WatchPublicJwksRequest {
         instance_id: directory.instance_id.clone(),
@@ -113,7 +107,7 @@ async fn follow(channel: Channel, directory: &Directory) -> Result<(), tonic::St
     };
     // There is room for eight.
     let _ = acknowledge.try_send(hello);
-    let stream = KeyServiceClient::new(channel)
+    let stream = KeyServiceClient::new(connection)
         .watch_public_jwks(ReceiverStream::new(acknowledgements))
         .await?;
     let mut stream = stream.into_inner();

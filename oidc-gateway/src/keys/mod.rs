@@ -1,8 +1,10 @@
 //! The key-service as the gateway sees it: every operation with a key is a call to it (`keyservice.v1`).
 
 mod channel;
+mod connection;
 mod directory;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +13,13 @@ use proto::v1;
 use proto::v1::key_service_client::KeyServiceClient;
 use proto::v1::{sign_item, verify_request};
 use serde_json::{Map, Value};
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::metadata::AsciiMetadataValue;
+use tonic::{Code, Request, Response, Status};
 
 pub use channel::{Settings, Unusable};
 pub(crate) use directory::{Directory, Published};
 
+use self::connection::Connection;
 use crate::error::Failure;
 use crate::jose::alg::Algorithm;
 use crate::metrics::Metrics;
@@ -41,7 +44,7 @@ impl From<Error> for Failure {
 /// One connection to the key-service for each worker, and what all of them know of the published keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
-    channel: Arc<arc_swap::ArcSwap<Channel>>,
+    connection: Connection,
     directory: Arc<Directory>,
     metrics: Metrics,
     timeout: Duration,
@@ -85,6 +88,8 @@ pub(crate) struct Verified {
     pub(crate) claims: Map<String, Value>,
 }
 
+const VERIFY: &str = "verify";
+
 impl Keys {
     /// A connection that is made when it is needed, and made anew when it breaks or its certificate changes.
     /// Must be called on the worker's runtime.
@@ -93,10 +98,10 @@ impl Keys {
         directory: Arc<Directory>,
         metrics: Metrics,
     ) -> Result<Keys, Unusable> {
-        let channel = Arc::new(arc_swap::ArcSwap::from_pointee(channel::open(settings)?));
-        channel::reload_on_change(settings.clone(), &channel);
+        let connection = channel::open(settings)?;
+        channel::reload_on_change(settings.clone(), &connection);
         Ok(Keys {
-            channel,
+            connection,
             directory,
             metrics,
             timeout: settings.timeout,
@@ -107,7 +112,7 @@ impl Keys {
     /// Keeps the directory as the key-service says it is. One worker does it for all of the process.
     pub(crate) fn watch(&self) {
         tokio::spawn(directory::watch(
-            Arc::downgrade(&self.channel),
+            self.connection.downgrade(),
             self.directory.clone(),
             Arc::clone(&self.endpoint),
         ));
@@ -121,10 +126,33 @@ impl Keys {
     fn request<T>(&self, id: &str, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
-        if let Ok(id) = id.parse() {
+        if let Ok(mut id) = id.parse::<AsciiMetadataValue>() {
+            // RFC 7541 §7.1.3: so that it takes no place in the tables of either side; it never comes again.
+            id.set_sensitive(true);
             request.metadata_mut().insert("x-request-id", id);
         }
         request
+    }
+
+    /// Waits for an answer as long as the configuration says. What is counted as a failure is ours or the
+    /// key-service's, not that something does not verify.
+    async fn answer<T>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        let begun = Instant::now();
+        let answer = match tokio::time::timeout(self.timeout, call).await {
+            Ok(answer) => answer.map(Response::into_inner),
+            Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+        };
+        let is_good = match &answer {
+            Ok(_) => true,
+            Err(status) => name == VERIFY && status.code() == Code::InvalidArgument,
+        };
+        self.metrics
+            .key_service_call(name, begun.elapsed(), is_good);
+        answer
     }
 
     /// Signs in one call: the compact JWS of each item, in order.
@@ -151,15 +179,9 @@ impl Keys {
         let message = v1::SignRequest {
             items: items.collect(),
         };
-        let begun = Instant::now();
-        let mut client = KeyServiceClient::new(Channel::clone(&self.channel.load()));
-        let answer = client.sign(self.request(id, message)).await;
-        self.metrics
-            .key_service_call("sign", begun.elapsed(), answer.is_ok());
-        let signed = answer
-            .map_err(|status| refused(&status))?
-            .into_inner()
-            .items;
+        let mut client = KeyServiceClient::new(self.connection.clone());
+        let answer = self.answer("sign", client.sign(self.request(id, message)));
+        let signed = answer.await.map_err(|status| refused(&status))?.items;
         if signed.len() != wanted {
             return Err(Error::Refused("another number of items".to_owned()));
         }
@@ -186,18 +208,13 @@ impl Keys {
                 VerificationKey::Own(purpose) => verify_request::Key::Ring(format!("{purpose}/*")),
             }),
         };
-        let begun = Instant::now();
-        let mut client = KeyServiceClient::new(Channel::clone(&self.channel.load()));
-        let answer = client.verify(self.request(id, message)).await;
-        let invalid = answer
-            .as_ref()
-            .is_err_and(|status| status.code() == Code::InvalidArgument);
-        self.metrics
-            .key_service_call("verify", begun.elapsed(), answer.is_ok() || invalid);
-        if invalid {
-            return Ok(None);
-        }
-        let verified = answer.map_err(|status| refused(&status))?.into_inner();
+        let mut client = KeyServiceClient::new(self.connection.clone());
+        let answer = self.answer(VERIFY, client.verify(self.request(id, message)));
+        let verified = match answer.await {
+            Ok(verified) => verified,
+            Err(status) if status.code() == Code::InvalidArgument => return Ok(None),
+            Err(status) => return Err(refused(&status)),
+        };
         match serde_json::from_slice(&verified.claims) {
             Ok(claims) => Ok(Some(Verified { claims })),
             Err(_) => Err(Error::Refused("claims that are no JSON object".to_owned())),

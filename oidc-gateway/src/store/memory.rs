@@ -231,7 +231,7 @@ impl Store for Memory {
         })
     }
 
-    fn release<'a>(&'a self, key: &'a Key, owner: &'a Owner) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, key: &'a Key, binding: &'a str, owner: &'a Owner) -> Answer<'a, ()> {
         now(|now| {
             let mut values = self.lock();
             if let Some(entry) = values.live(key, now)
@@ -241,6 +241,7 @@ impl Store for Memory {
                     ..
                 } = &entry.state
                 && claimed_by == owner
+                && *bound.binding == *binding
             {
                 entry.state = State::Issued(Bound {
                     binding: bound.binding.clone(),

@@ -117,7 +117,7 @@ pub trait Store: Send + Sync {
         lease: Duration,
     ) -> Answer<'a, Claim>;
 
-    /// CLAIMED by `owner` with this binding and within the lease → SPENT, which holds `spent.value` for
+    /// For an owner whose claim was [`Claim::Claimed`]: CLAIMED with this binding and within the lease → SPENT, which holds `spent.value` for
     /// `spent.lives`. `false`: it is no longer yours, and nothing was written.
     fn commit<'a>(
         &'a self,
@@ -126,8 +126,8 @@ pub trait Store: Send + Sync {
         spent: &'a Write,
     ) -> Answer<'a, bool>;
 
-    /// CLAIMED by `owner` → ISSUED.
-    fn release<'a>(&'a self, key: &'a Key, owner: &'a Owner) -> Answer<'a, ()>;
+    /// CLAIMED by `owner` with this binding → ISSUED.
+    fn release<'a>(&'a self, key: &'a Key, binding: &'a str, owner: &'a Owner) -> Answer<'a, ()>;
 
     /// Replaces a SPENT value or a plain one if nobody has written it since `before` was read, and then writes what
     /// belongs beside it. The state stays.

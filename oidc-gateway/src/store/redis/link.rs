@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::script::Script;
 use super::{Address, Target};
-use crate::store::{Key, Unavailable};
+use crate::store::Unavailable;
 
 // Redis is to be used again at most a second after it is back (safety.md, 8).
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -98,45 +98,20 @@ impl Link {
         version
     }
 
-    /// Runs a script and then reads `key`, in one round trip.
-    pub(super) async fn script_then_get(
-        &self,
-        script: Script,
-        arguments: impl Fn(&mut Cmd),
-        key: &Key,
-    ) -> Result<(Value, Value), Unavailable> {
+    /// Sends two commands, one after the other, in one round trip.
+    pub(super) async fn both(&self, first: Cmd, second: Cmd) -> Result<[Value; 2], Unavailable> {
         let mut connection = self.shared.connection()?;
         let waiting = Waiting::one(&self.shared);
-        let mut call = Cmd::with_capacity(8, 256);
-        call.arg("EVALSHA")
-            .arg(&connection.digests[script as usize]);
-        arguments(&mut call);
-        let mut get = Cmd::with_capacity(2, 48);
-        get.arg("GET").arg(key.as_str());
         let mut both = Pipeline::with_capacity(2);
-        both.add_command(call).add_command(get);
+        both.add_command(first).add_command(second);
         let answers = connection
             .multiplexed
             .send_packed_commands(&both, 0, 2)
             .await;
-        // As in `script`: once more is safe.
-        if answers
-            .as_deref()
-            .is_ok_and(|answers| answers.first().is_some_and(is_forgotten))
-        {
-            let outcome = self.script(script, arguments).await?;
-            let mut get = Cmd::with_capacity(2, 48);
-            get.arg("GET").arg(key.as_str());
-            return Ok((outcome, self.command(&get).await?));
-        }
-        let answers = waiting.answered(answers.map(Value::Array))?;
-        match answers {
-            Value::Array(mut answers) if answers.len() == 2 => {
-                let value = answers.pop().unwrap_or(Value::Nil);
-                Ok((answers.pop().unwrap_or(Value::Nil), value))
-            }
-            _ => Err(Unavailable("not two answers to two commands".to_owned())),
-        }
+        let Value::Array(answers) = waiting.answered(answers.map(Value::Array))? else {
+            return Err(super::strange());
+        };
+        answers.try_into().map_err(|_| super::strange())
     }
 
     /// Runs a script. `arguments` appends the number of keys, the keys and the arguments.
@@ -154,7 +129,7 @@ impl Link {
         arguments(&mut command);
         let mut answer = connection.multiplexed.send_packed_command(&command).await;
         // Redis forgets scripts when it is restarted or told to. It has then done nothing, so once more is safe.
-        if answer.as_ref().is_ok_and(is_forgotten) {
+        if matches!(&answer, Ok(Value::ServerError(error)) if error.code() == "NOSCRIPT") {
             command.clear();
             command.arg("EVAL").arg(script.body());
             arguments(&mut command);
@@ -162,10 +137,6 @@ impl Link {
         }
         waiting.answered(answer)
     }
-}
-
-fn is_forgotten(answer: &Value) -> bool {
-    matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
 impl Drop for Link {

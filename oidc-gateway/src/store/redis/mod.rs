@@ -146,26 +146,25 @@ impl Store for Redis {
         lease: Duration,
     ) -> Answer<'a, Claim> {
         Box::pin(async move {
-            let arguments = |command: &mut Cmd| {
-                command.arg(2).arg(&key.0).arg(Lease(key));
-                command.arg(binding).arg(&owner.0).arg(millis(lease));
+            let lease_key = Lease(key, binding);
+            let mut claim = Cmd::with_capacity(6, 192);
+            claim.arg("SET").arg(&lease_key).arg(&owner.0).arg("NX");
+            claim.arg("PX").arg(millis(lease));
+            let mut read = Cmd::with_capacity(2, 64);
+            read.arg("GET").arg(&key.0);
+            let [claimed, value] = self.link.both(claim, read).await?;
+            let Some((state @ (b'I' | b'S'), stored)) = parse(value)? else {
+                return Ok(Claim::Missing);
             };
-            let (outcome, value) = self
-                .link
-                .script_then_get(Script::Claim, arguments, key)
-                .await?;
-            match outcome {
-                Value::Int(0) => Ok(Claim::Missing),
-                Value::Int(1) => Ok(Claim::Mismatch),
-                Value::Int(2) => Ok(Claim::InFlight),
-                // Between the two commands it may have been deleted.
-                Value::Int(state) => Ok(match parse(value)? {
-                    None => Claim::Missing,
-                    Some((_, stored)) if state == i64::from(b'I') => Claim::Claimed(stored.value),
-                    Some((_, stored)) => Claim::Spent(stored.value),
-                }),
-                _ => Err(strange()),
+            if stored.mark.get(VERSION_ENDS + 1..) != Some(binding.as_bytes()) {
+                return Ok(Claim::Mismatch);
             }
+            Ok(match (state, claimed) {
+                (b'S', _) => Claim::Spent(stored.value),
+                (_, Value::Okay) => Claim::Claimed(stored.value),
+                (_, Value::Nil) => Claim::InFlight,
+                _ => return Err(strange()),
+            })
         })
     }
 
@@ -183,7 +182,8 @@ impl Store for Redis {
                 value: &spent.value,
             };
             let arguments = |command: &mut Cmd| {
-                command.arg(2).arg(&spent.key.0).arg(Lease(&spent.key));
+                let lease = Lease(&spent.key, binding);
+                command.arg(2).arg(&spent.key.0).arg(&lease);
                 command.arg(&owner.0).arg(&value).arg(millis(spent.lives));
             };
             match self.link.script(Script::Commit, arguments).await? {
@@ -193,10 +193,10 @@ impl Store for Redis {
         })
     }
 
-    fn release<'a>(&'a self, key: &'a Key, owner: &'a Owner) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, key: &'a Key, binding: &'a str, owner: &'a Owner) -> Answer<'a, ()> {
         Box::pin(async move {
             let arguments = |command: &mut Cmd| {
-                command.arg(1).arg(Lease(key)).arg(&owner.0);
+                command.arg(1).arg(&Lease(key, binding)).arg(&owner.0);
             };
             self.link
                 .script(Script::Release, arguments)
@@ -338,15 +338,16 @@ impl Redis {
     }
 }
 
-// The name of the key that claims another.
-struct Lease<'a>(&'a Key);
+// The name of the key that claims another, for those who know its binding.
+struct Lease<'a>(&'a Key, &'a str);
 
-impl ToRedisArgs for Lease<'_> {
+impl ToRedisArgs for &Lease<'_> {
     fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
         let mut argument = out.writer_for_next_arg();
         // Writing to memory does not fail.
-        let _ = argument.write_all(b"l:");
-        let _ = argument.write_all(self.0.0.as_bytes());
+        for part in ["l:", &self.0.0, ":", self.1] {
+            let _ = argument.write_all(part.as_bytes());
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The atomic steps that no single Redis command does.
 //!
 //! A value is `state version(16) [binding] content`: `P` plain, which has no binding; `I` issued; `S` spent. `[…]` is a
-//! length octet and that many octets. An issued value is claimed while a second key, its name after `l:`, holds the
-//! owner; that key's life is the lease. So time is Redis' own, and no gateway's clock can lengthen a lease (CO-12).
+//! length octet and that many octets. An issued value is claimed while its lease, a second key, holds the owner. That
+//! key's life is the lease, so time is Redis' own, and no gateway's clock can lengthen a lease (CO-12). Its name has the
+//! binding in it, so nobody who lacks the binding can be in the way of who has it, and claiming needs no script: `SET`
+//! of the lease if it is not there, then `GET` of the value. Of all who claim, one has the lease; who reads `S` after it
+//! came after the commit.
 //!
 //! Lua takes a few nanoseconds for each octet of each string that it meets. So scripts look at the short beginning of a
 //! value alone, and a new value comes whole.
@@ -10,35 +13,22 @@
 /// A script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Script {
-    Claim,
     Commit,
     Release,
     Swap,
 }
 
 impl Script {
-    pub(super) const ALL: [Script; 4] =
-        [Script::Claim, Script::Commit, Script::Release, Script::Swap];
+    pub(super) const ALL: [Script; 3] = [Script::Commit, Script::Release, Script::Swap];
 
     pub(super) fn body(self) -> &'static str {
         match self {
-            Script::Claim => CLAIM,
             Script::Commit => COMMIT,
             Script::Release => RELEASE,
             Script::Swap => SWAP,
         }
     }
 }
-
-// KEYS: value, lease; ARGV: binding, owner, lease (ms). → 0 missing, 1 mismatch, 2 in flight; 73 (I) claimed now,
-// 83 (S) was spent: the value is read by the command that follows.
-const CLAIM: &str = r"
-local h=redis.call('GETRANGE',KEYS[1],0,17+#ARGV[1])
-local s=h:byte()
-if s~=73 and s~=83 then return 0 end
-if h:byte(18)~=#ARGV[1] or h:sub(19)~=ARGV[1] then return 1 end
-if s==73 and not redis.call('SET',KEYS[2],ARGV[2],'NX','PX',ARGV[3]) then return 2 end
-return s";
 
 // KEYS: value, lease; ARGV: owner, the spent value, its life (ms). → 1 done, 0 not yours, or no longer there.
 const COMMIT: &str = r"

@@ -1,0 +1,357 @@
+//! HTTP/2 to the key-service, without a task between who asks and the connection: tonic makes the messages, h2 the
+//! frames, and what is here keeps one connection up. It is made when it is first needed, and again after it broke.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Ping, PingPong, RecvStream, SendStream};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri};
+use http_body::{Body as _, Frame};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tonic::Status;
+use tonic::body::Body;
+
+/// A peer that vanished without a word is noticed: how often it is asked, and how long it may take to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many connections a call is tried on, while each is being closed before it takes the call.
+const TRIES: usize = 3;
+
+/// Where the key-service listens.
+#[derive(Debug, Clone)]
+pub(super) enum Address {
+    Tls(Authority, ServerName<'static>),
+    Unix(std::path::PathBuf),
+}
+
+/// What makes connections, and the one that is there. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Connection(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    address: Address,
+    timeout: Duration,
+    /// Absent for a Unix socket.
+    tls: ArcSwapOption<rustls::ClientConfig>,
+    current: Mutex<Current>,
+    /// Held while connecting, so that one does.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    sender: Option<SendRequest<Bytes>>,
+    /// Counts connections, so that the end of an old one does not end the new one.
+    number: u64,
+}
+
+impl Connection {
+    pub(super) fn new(
+        address: Address,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        timeout: Duration,
+    ) -> Connection {
+        Connection(Arc::new(Shared {
+            address,
+            timeout,
+            tls: ArcSwapOption::new(tls),
+            current: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// The next call connects with these certificates. Calls under way end on the connection that they are on.
+    pub(super) fn renew(&self, tls: Option<Arc<rustls::ClientConfig>>) {
+        self.0.tls.store(tls);
+        self.0.current().sender = None;
+    }
+
+    /// For a task that must not keep it.
+    pub(super) fn downgrade(&self) -> Unowned {
+        Unowned(Arc::downgrade(&self.0))
+    }
+}
+
+/// A connection for as long as somebody else holds it.
+#[derive(Debug)]
+pub(super) struct Unowned(Weak<Shared>);
+
+impl Unowned {
+    pub(super) fn upgrade(&self) -> Option<Connection> {
+        self.0.upgrade().map(Connection)
+    }
+}
+
+impl Shared {
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sender(&self) -> Option<(SendRequest<Bytes>, u64)> {
+        let current = self.current();
+        Some((current.sender.clone()?, current.number))
+    }
+
+    fn forget(&self, number: u64) {
+        let mut current = self.current();
+        if current.number == number {
+            current.sender = None;
+        }
+    }
+
+    /// The connection that is there, or a new one.
+    async fn connected(self: &Arc<Shared>) -> Result<(SendRequest<Bytes>, u64), Status> {
+        if let Some(there) = self.sender() {
+            return Ok(there);
+        }
+        let _alone = self.connecting.lock().await;
+        if let Some(there) = self.sender() {
+            return Ok(there);
+        }
+        let connect = async {
+            match &self.address {
+                Address::Unix(path) => self.greet(UnixStream::connect(path).await?).await,
+                Address::Tls(authority, name) => {
+                    let address = (authority.host(), authority.port_u16().unwrap_or(443));
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    let tls = self
+                        .tls
+                        .load_full()
+                        .ok_or(std::io::ErrorKind::InvalidInput)?;
+                    let connector = tokio_rustls::TlsConnector::from(tls);
+                    self.greet(connector.connect(name.clone(), stream).await?)
+                        .await
+                }
+            }
+        };
+        match tokio::time::timeout(self.timeout, connect).await {
+            Ok(connected) => connected.map_err(|error| Status::unavailable(error.to_string())),
+            Err(_) => Err(Status::unavailable("no connection in time")),
+        }
+    }
+
+    async fn greet<S>(
+        self: &Arc<Shared>,
+        stream: S,
+    ) -> Result<(SendRequest<Bytes>, u64), std::io::Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, mut connection) = h2::client::handshake(stream)
+            .await
+            .map_err(std::io::Error::other)?;
+        let pings = connection.ping_pong();
+        let number = {
+            let mut current = self.current();
+            current.number += 1;
+            current.sender = Some(sender.clone());
+            current.number
+        };
+        let shared = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "the connection to the key-service ended");
+                },
+                () = vanishes(pings) => {
+                    tracing::warn!("the key-service does not answer any more: connecting again");
+                }
+            }
+            if let Some(shared) = shared.upgrade() {
+                shared.forget(number);
+            }
+        });
+        Ok((sender, number))
+    }
+
+    async fn call(self: Arc<Shared>, request: Request<Body>) -> Result<Response<Answer>, Status> {
+        let (parts, body) = request.into_parts();
+        let mut request = Request::from_parts(parts, ());
+        *request.uri_mut() = self.absolute(request.uri())?;
+        let mut message = Message::of(body).await?;
+        for _ in 0..TRIES {
+            let (sender, number) = self.connected().await?;
+            // Waits while the key-service has as many streams as it wants.
+            let mut sender = match sender.ready().await {
+                Ok(sender) => sender,
+                // It is being closed: nothing was sent.
+                Err(_) => {
+                    self.forget(number);
+                    continue;
+                }
+            };
+            let (answer, stream) = sender
+                .send_request(request.clone(), false)
+                .map_err(|error| unavailable(&error))?;
+            message.send(stream)?;
+            match answer.await {
+                Ok(answer) => return Ok(answer.map(Answer)),
+                // RFC 9113 §6.8: streams above the last one that is named were not and will not be processed.
+                Err(error) if is_unprocessed(&error) && message.is_whole() => self.forget(number),
+                Err(error) => return Err(unavailable(&error)),
+            }
+        }
+        Err(Status::unavailable("every connection was closed at once"))
+    }
+
+    /// HTTP/2 wants scheme and authority beside the path.
+    fn absolute(&self, path: &Uri) -> Result<Uri, Status> {
+        let mut parts = path.clone().into_parts();
+        (parts.scheme, parts.authority) = match &self.address {
+            Address::Tls(authority, _) => (Some(Scheme::HTTPS), Some(authority.clone())),
+            Address::Unix(_) => (
+                Some(Scheme::HTTP),
+                Some(Authority::from_static("key-service")),
+            ),
+        };
+        Uri::from_parts(parts).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+/// Returns when the peer has not answered a ping in time.
+async fn vanishes(pings: Option<PingPong>) {
+    let Some(mut pings) = pings else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(KEEP_ALIVE).await;
+        let pong = tokio::time::timeout(KEEP_ALIVE_TIMEOUT, pings.ping(Ping::opaque()));
+        if !matches!(pong.await, Ok(Ok(_))) {
+            return;
+        }
+    }
+}
+
+fn is_unprocessed(error: &h2::Error) -> bool {
+    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    let closing = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+    error.is_remote() && (refused || closing)
+}
+
+fn unavailable(error: &h2::Error) -> Status {
+    match error.get_io() {
+        Some(error) => Status::unavailable(error.to_string()),
+        None => Status::unavailable(error.to_string()),
+    }
+}
+
+/// What a call sends: one message that is there already, or a first one and those that follow.
+enum Message {
+    Whole(Bytes),
+    Stream(Option<(Bytes, Body)>),
+}
+
+impl Message {
+    async fn of(mut body: Body) -> Result<Message, Status> {
+        let first = match frame(&mut body).await? {
+            Some(first) => first,
+            None => return Ok(Message::Whole(Bytes::new())),
+        };
+        // A unary call's body has one frame, and says so when it is asked once more; a stream's does not say.
+        let next =
+            std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context)));
+        match next.await {
+            Poll::Ready(None) => Ok(Message::Whole(first)),
+            Poll::Ready(Some(_)) => Err(Status::internal("a stream that is ahead of its call")),
+            Poll::Pending => Ok(Message::Stream(Some((first, body)))),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!(self, Message::Whole(_))
+    }
+
+    fn send(&mut self, mut stream: SendStream<Bytes>) -> Result<(), Status> {
+        let sent = match self {
+            Message::Whole(message) => stream.send_data(message.clone(), true),
+            Message::Stream(rest) => match rest.take() {
+                None => Ok(()),
+                Some((first, body)) => {
+                    let sent = stream.send_data(first, false);
+                    tokio::spawn(pump(body, stream));
+                    sent
+                }
+            },
+        };
+        sent.map_err(|error| unavailable(&error))
+    }
+}
+
+async fn frame(body: &mut Body) -> Result<Option<Bytes>, Status> {
+    let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
+    match frame {
+        None => Ok(None),
+        Some(frame) => Ok(frame?.into_data().ok()),
+    }
+}
+
+/// Sends what follows until either side ends.
+async fn pump(mut body: Body, mut stream: SendStream<Bytes>) {
+    loop {
+        tokio::select! {
+            next = frame(&mut body) => match next {
+                Ok(Some(message)) => if stream.send_data(message, false).is_err() { return },
+                Ok(None) => return drop(stream.send_data(Bytes::new(), true)),
+                Err(_) => return stream.send_reset(h2::Reason::CANCEL),
+            },
+            _ = std::future::poll_fn(|context| stream.poll_reset(context)) => return,
+        }
+    }
+}
+
+impl tower::Service<Request<Body>> for Connection {
+    type Response = Response<Answer>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(Arc::clone(&self.0).call(request))
+    }
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) struct Answer(RecvStream);
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let stream = &mut self.0;
+        Poll::Ready(match ready!(stream.poll_data(context)) {
+            Some(Ok(data)) => {
+                // What was read is room again; a stream that has ended needs none.
+                let _ = stream.flow_control().release_capacity(data.len());
+                Some(Ok(Frame::data(data)))
+            }
+            Some(Err(error)) => Some(Err(unavailable(&error))),
+            None => match ready!(stream.poll_trailers(context)) {
+                Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
+                Err(error) => Some(Err(unavailable(&error))),
+            },
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+}
