@@ -9,7 +9,7 @@ use bytes::Bytes;
 use oidc_gateway::random::Random;
 use oidc_gateway::store::settings::Settings;
 use oidc_gateway::store::table::{Tag, hash_of};
-use oidc_gateway::store::{Claim, Key, Owner, Store, Stored, Swap, Write};
+use oidc_gateway::store::{Claim, Key, Lease, Store, Stored, Swap, Write};
 use support::redis::Redis;
 
 const LEASE: Duration = Duration::from_secs(5);
@@ -22,10 +22,6 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn owner(&self) -> Owner {
-        Owner::random(&self.random)
-    }
-
     fn key(&self) -> Key {
         Key::grant(&Tag::random(&self.random))
     }
@@ -40,14 +36,23 @@ impl Fixture {
         )
     }
 
-    async fn issued(&self, value: &'static str) -> (Key, String) {
+    // A code, and where what comes of it goes.
+    fn places(&self) -> Places {
+        let tag = Tag::random(&self.random);
+        Places {
+            code: Key::code(&tag),
+            grant: Key::grant(&tag),
+        }
+    }
+
+    async fn issued(&self, value: &'static str) -> (Places, String) {
         let binding = hash_of("binding", &[&self.random.token256()]);
-        let key = self.key();
+        let places = self.places();
         self.store
-            .issue(&write(&key, value, LONG), &binding)
+            .issue(&write(&places.code, value, LONG), &binding)
             .await
             .unwrap();
-        (key, binding)
+        (places, binding)
     }
 
     async fn read(&self, key: &Key) -> Option<Bytes> {
@@ -64,9 +69,37 @@ impl Fixture {
         self.store.get(key).await.unwrap().remove(0)
     }
 
-    async fn claim(&self, key: &Key, binding: &str, owner: &Owner) -> Claim {
-        self.store.claim(key, binding, owner, LEASE).await.unwrap()
+    async fn claim(&self, places: &Places, binding: &str) -> Claim {
+        let claim = self
+            .store
+            .claim(&places.code, &places.grant, binding, LEASE);
+        claim.await.unwrap()
     }
+
+    // What was claimed; `Err`: what became of it instead.
+    async fn lease(&self, places: &Places, binding: &str) -> Result<(Bytes, Lease), Claim> {
+        match self.claim(places, binding).await {
+            Claim::Claimed(value, lease) => Ok((value, lease)),
+            other => Err(other),
+        }
+    }
+
+    async fn commit(
+        &self,
+        lease: Lease,
+        binding: &str,
+        places: &Places,
+        value: &'static str,
+    ) -> bool {
+        let write = write(&places.grant, value, LONG);
+        self.store.commit(lease, binding, &write).await.unwrap()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Places {
+    code: Key,
+    grant: Key,
 }
 
 fn write(key: &Key, value: &'static str, lives: Duration) -> Write {
@@ -93,8 +126,15 @@ fn some(value: &'static str) -> Option<Bytes> {
     Some(Bytes::from_static(value.as_bytes()))
 }
 
-fn claimed(value: &'static str) -> Claim {
-    Claim::Claimed(Bytes::from_static(value.as_bytes()))
+/// The lease of a claim that must have been granted.
+fn claimed(claim: Claim, value: &'static str) -> Lease {
+    match claim {
+        Claim::Claimed(found, lease) => {
+            assert_eq!(found, value.as_bytes());
+            lease
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 fn spent(value: &'static str) -> Claim {
@@ -164,32 +204,36 @@ contract! {
     }
 
     any_octets_are_a_value = |on| {
-        let key = on.key();
+        let places = on.places();
         let octets: Bytes = (0..=255).collect();
-        let with = |value: &Bytes| Write { key: key.clone(), value: value.clone(), lives: LONG };
-        on.store.put(&[with(&octets)]).await.unwrap();
-        assert_eq!(on.read(&key).await.as_ref(), Some(&octets));
-        on.store.issue(&with(&octets), "b").await.unwrap();
-        let owner = on.owner();
-        assert_eq!(on.claim(&key, "b", &owner).await, Claim::Claimed(octets.clone()));
-        assert!(on.store.commit(&owner, "b", &with(&octets)).await.unwrap());
-        assert_eq!(on.claim(&key, "b", &owner).await, Claim::Spent(octets.clone()));
+        let with = |key: &Key, value: &Bytes| Write { key: key.clone(), value: value.clone(), lives: LONG };
+        on.store.put(&[with(&places.grant, &octets)]).await.unwrap();
+        assert_eq!(on.read(&places.grant).await.as_ref(), Some(&octets));
+        on.store.delete(std::slice::from_ref(&places.grant)).await.unwrap();
+        on.store.issue(&with(&places.code, &octets), "b").await.unwrap();
+        let (value, lease) = on.lease(&places, "b").await.unwrap();
+        assert_eq!(value, octets);
+        assert!(on.store.commit(lease, "b", &with(&places.grant, &octets)).await.unwrap());
+        assert_eq!(on.claim(&places, "b").await, Claim::Spent(octets.clone()));
         let reverse: Bytes = (0..=255).rev().collect();
-        assert_eq!(on.store.swap(&on.stored(&key).await.unwrap(), &with(&reverse), None).await.unwrap(), Swap::Done);
-        assert_eq!(on.read(&key).await, Some(reverse));
+        let before = on.stored(&places.grant).await.unwrap();
+        assert_eq!(on.store.swap(&before, &with(&places.grant, &reverse)).await.unwrap(), Swap::Done);
+        assert_eq!(on.read(&places.grant).await, Some(reverse));
     }
 
     values_end = |on| {
         let (one, two, three) = on.family();
+        let places = on.places();
         on.store.put(&[write(&one, "1", SHORT), write(&two, "2", SHORT)]).await.unwrap();
-        on.store.issue(&write(&three, "3", SHORT), "b").await.unwrap();
+        on.store.put(&[write(&three, "3", SHORT)]).await.unwrap();
+        on.store.issue(&write(&places.code, "4", SHORT), "b").await.unwrap();
         assert!(!on.store.put_new(&write(&two, "no", LONG)).await.unwrap());
         let before = on.stored(&one).await;
         tokio::time::sleep(SHORT * 2).await;
         assert_eq!(on.read_all(&[one.clone(), two.clone()]).await, [None, None]);
-        assert_eq!(on.claim(&three, "b", &on.owner()).await, Claim::Missing);
+        assert_eq!(on.claim(&places, "b").await, Claim::Missing);
         let before = before.unwrap();
-        let swapped = on.store.swap(&before, &write(&one, "x", LONG), None).await.unwrap();
+        let swapped = on.store.swap(&before, &write(&one, "x", LONG)).await.unwrap();
         assert_eq!(swapped, Swap::Changed(None));
         assert!(on.store.put_new(&write(&two, "new", LONG)).await.unwrap());
         assert_eq!(on.store.delete(&[one, two, three]).await.unwrap(), 1);
@@ -209,35 +253,29 @@ contract! {
     }
 
     claim_then_commit = |on| {
-        let key = on.key();
-        on.store.issue(&write(&key, "code", LONG), "b").await.unwrap();
-        assert_eq!(on.read(&key).await, None, "what is to be claimed is not to be read");
-        let (owner, other) = (on.owner(), on.owner());
-        assert_eq!(on.claim(&key, "b", &owner).await, claimed("code"));
-        assert_eq!(on.read(&key).await, None);
-        assert_eq!(on.claim(&key, "b", &other).await, Claim::InFlight);
-        assert_eq!(on.claim(&key, "b", &owner).await, Claim::InFlight, "owners do not repeat");
-        let family = write(&key, "family", LONG);
-        assert!(!on.store.commit(&other, "b", &family).await.unwrap());
-        assert_eq!(on.read(&key).await, None, "nothing was written");
-        assert!(on.store.commit(&owner, "b", &family).await.unwrap());
-        assert!(!on.store.commit(&owner, "b", &family).await.unwrap(), "once");
-        assert_eq!(on.claim(&key, "b", &other).await, spent("family"));
-        assert_eq!(on.claim(&key, "c", &other).await, Claim::Mismatch, "spent, and not theirs");
-        assert_eq!(on.read(&key).await, some("family"));
+        let places = on.places();
+        on.store.issue(&write(&places.code, "code", LONG), "b").await.unwrap();
+        assert_eq!(on.read(&places.code).await, None, "what is to be claimed is not to be read");
+        let lease = claimed(on.claim(&places, "b").await, "code");
+        assert_eq!(on.read(&places.code).await, None);
+        assert_eq!(on.claim(&places, "b").await, Claim::InFlight);
+        assert!(on.commit(lease, "b", &places, "family").await);
+        assert_eq!(on.claim(&places, "b").await, spent("family"));
+        assert_eq!(on.claim(&places, "c").await, Claim::Mismatch, "spent, and not theirs");
+        assert_eq!(on.read(&places.grant).await, some("family"));
     }
 
     fifty_claims_one_claimed = |on| {
         for _ in 0..20 {
-            let (key, binding) = on.issued("code").await;
+            let (places, binding) = on.issued("code").await;
             let claims = (0..50).map(|_| {
-                let (on, key, binding) = (Arc::clone(&on), key.clone(), binding.clone());
-                tokio::spawn(async move { on.claim(&key, &binding, &on.owner()).await })
+                let (on, places, binding) = (Arc::clone(&on), places.clone(), binding.clone());
+                tokio::spawn(async move { on.claim(&places, &binding).await })
             });
             let mut won = 0;
             for claim in claims.collect::<Vec<_>>() {
                 match claim.await.unwrap() {
-                    Claim::Claimed(_) => won += 1,
+                    Claim::Claimed(..) => won += 1,
                     Claim::InFlight => {}
                     other => panic!("{other:?}"),
                 }
@@ -246,112 +284,137 @@ contract! {
         }
     }
 
-    a_wrong_binding_changes_nothing = |on| {
-        let (key, binding) = on.issued("code").await;
-        for wrong in ["", "b", &binding[1..], &format!("{binding}x"), &hash_of("binding", &["other"])] {
-            assert_eq!(on.claim(&key, wrong, &on.owner()).await, Claim::Mismatch, "{wrong}");
+    // Each claims as soon as the lease before is over, and all commit: one has.
+    twenty_commits_one_done = |on| {
+        for _ in 0..5 {
+            let (places, binding) = on.issued("code").await;
+            let commits = (0..20).map(|_| {
+                let (on, places, binding) = (Arc::clone(&on), places.clone(), binding.clone());
+                tokio::spawn(async move {
+                    loop {
+                        let short = Duration::from_millis(2);
+                        let claim = on.store.claim(&places.code, &places.grant, &binding, short);
+                        match claim.await.unwrap() {
+                            Claim::Claimed(_, lease) => {
+                                tokio::task::yield_now().await;
+                                if on.commit(lease, &binding, &places, "family").await {
+                                    return true;
+                                }
+                            }
+                            Claim::InFlight => tokio::time::sleep(Duration::from_millis(1)).await,
+                            Claim::Spent(_) => return false,
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                })
+            });
+            let mut done = 0;
+            for commit in commits.collect::<Vec<_>>() {
+                done += u32::from(commit.await.unwrap());
+            }
+            assert_eq!(done, 1);
         }
-        let owner = on.owner();
-        assert_eq!(on.claim(&key, &binding, &owner).await, claimed("code"));
-        assert_eq!(on.claim(&key, "b", &on.owner()).await, Claim::Mismatch, "while claimed");
-        assert!(on.store.commit(&owner, &binding, &write(&key, "f", LONG)).await.unwrap());
+    }
+
+    a_wrong_binding_changes_nothing = |on| {
+        let (places, binding) = on.issued("code").await;
+        for wrong in ["", "b", &binding[1..], &format!("{binding}x"), &hash_of("binding", &["other"])] {
+            assert_eq!(on.claim(&places, wrong).await, Claim::Mismatch, "{wrong}");
+        }
+        let lease = claimed(on.claim(&places, &binding).await, "code");
+        assert_eq!(on.claim(&places, "b").await, Claim::Mismatch, "while claimed");
+        assert!(on.commit(lease, &binding, &places, "f").await);
     }
 
     what_cannot_be_claimed = |on| {
-        let (plain, absent, _) = on.family();
-        on.store.put(&[write(&plain, "v", LONG)]).await.unwrap();
-        assert_eq!(on.claim(&plain, "", &on.owner()).await, Claim::Missing);
-        assert_eq!(on.claim(&absent, "", &on.owner()).await, Claim::Missing);
-        assert!(!on.store.commit(&on.owner(), "b", &write(&plain, "w", LONG)).await.unwrap());
-        on.store.release(&plain, "b", &on.owner()).await.unwrap();
-        assert_eq!(on.read(&plain).await, some("v"));
+        let (plain, absent) = (on.places(), on.places());
+        on.store.put(&[write(&plain.code, "v", LONG)]).await.unwrap();
+        assert_eq!(on.claim(&plain, "").await, Claim::Missing);
+        assert_eq!(on.claim(&absent, "").await, Claim::Missing);
+        assert_eq!(on.read(&plain.code).await, some("v"));
+        let (taken, binding) = on.issued("code").await;
+        on.store.put(&[write(&taken.grant, "v", LONG)]).await.unwrap();
+        assert_eq!(on.claim(&taken, &binding).await, Claim::Missing);
     }
 
     after_the_lease = |on| {
-        let (key, binding) = on.issued("code").await;
-        let (slow, quick) = (on.owner(), on.owner());
-        let first = on.store.claim(&key, &binding, &slow, SHORT).await.unwrap();
-        assert_eq!(first, claimed("code"));
+        let (places, binding) = on.issued("code").await;
+        let claim = || on.store.claim(&places.code, &places.grant, &binding, SHORT);
+        let slow = claimed(claim().await.unwrap(), "code");
+        let slower = claim().await.unwrap();
+        assert_eq!(slower, Claim::InFlight);
         tokio::time::sleep(SHORT * 2).await;
-        assert!(!on.store.commit(&slow, &binding, &write(&key, "slow", LONG)).await.unwrap());
-        assert_eq!(on.claim(&key, &binding, &quick).await, claimed("code"));
-        assert!(!on.store.commit(&slow, &binding, &write(&key, "slow", LONG)).await.unwrap());
-        on.store.release(&key, &binding, &slow).await.unwrap();
-        assert!(on.store.commit(&quick, &binding, &write(&key, "quick", LONG)).await.unwrap());
-        assert_eq!(on.read(&key).await, some("quick"));
+        assert!(!on.commit(slow, &binding, &places, "slow").await);
+        assert_eq!(on.read(&places.grant).await, None, "nothing was written");
+        let slow = claimed(claim().await.unwrap(), "code");
+        tokio::time::sleep(SHORT * 2).await;
+        let quick = claimed(on.claim(&places, &binding).await, "code");
+        on.store.release(slow, &binding).await.unwrap();
+        assert_eq!(on.claim(&places, &binding).await, Claim::InFlight, "not theirs to release");
+        assert!(on.commit(quick, &binding, &places, "quick").await);
+        assert_eq!(on.read(&places.grant).await, some("quick"));
     }
 
-    what_was_deleted_is_not_committed = |on| {
-        let (key, binding) = on.issued("code").await;
-        let owner = on.owner();
-        assert_eq!(on.claim(&key, &binding, &owner).await, claimed("code"));
-        assert_eq!(on.store.delete(std::slice::from_ref(&key)).await.unwrap(), 1);
-        assert!(!on.store.commit(&owner, &binding, &write(&key, "family", LONG)).await.unwrap());
-        on.store.release(&key, &binding, &owner).await.unwrap();
-        assert_eq!(on.claim(&key, &binding, &owner).await, Claim::Missing);
-        assert_eq!(on.read(&key).await, None);
+    what_was_ended_is_over = |on| {
+        let (places, binding) = on.issued("code").await;
+        let lease = claimed(on.claim(&places, &binding).await, "code");
+        on.store.end(&places.grant, LONG).await.unwrap();
+        assert!(!on.commit(lease, &binding, &places, "family").await);
+        assert_eq!(on.claim(&places, &binding).await, Claim::Missing);
+        assert_eq!(on.read(&places.grant).await, None);
+        assert!(!on.store.put_new(&write(&places.grant, "x", LONG)).await.unwrap());
+        let (places, binding) = on.issued("code").await;
+        let lease = claimed(on.claim(&places, &binding).await, "code");
+        assert!(on.commit(lease, &binding, &places, "family").await);
+        let before = on.stored(&places.grant).await.unwrap();
+        on.store.end(&places.grant, SHORT).await.unwrap();
+        assert_eq!(on.claim(&places, &binding).await, Claim::Missing);
+        let swapped = on.store.swap(&before, &write(&places.grant, "x", LONG)).await.unwrap();
+        assert_eq!(swapped, Swap::Changed(None));
+        tokio::time::sleep(SHORT * 2).await;
+        assert!(on.store.put_new(&write(&places.grant, "x", LONG)).await.unwrap());
     }
 
     release_gives_it_back = |on| {
-        let (key, binding) = on.issued("code").await;
-        let (owner, other) = (on.owner(), on.owner());
-        on.claim(&key, &binding, &owner).await;
-        on.store.release(&key, &binding, &other).await.unwrap();
-        assert_eq!(on.claim(&key, &binding, &other).await, Claim::InFlight, "not theirs to release");
-        on.store.release(&key, &binding, &owner).await.unwrap();
-        assert!(!on.store.commit(&owner, &binding, &write(&key, "f", LONG)).await.unwrap());
-        assert_eq!(on.claim(&key, &binding, &other).await, claimed("code"));
+        let (places, binding) = on.issued("code").await;
+        let lease = claimed(on.claim(&places, &binding).await, "code");
+        assert_eq!(on.claim(&places, &binding).await, Claim::InFlight);
+        on.store.release(lease, &binding).await.unwrap();
+        claimed(on.claim(&places, &binding).await, "code");
     }
 
     claims_do_not_lengthen_life = |on| {
-        let key = on.key();
-        on.store.issue(&write(&key, "code", SHORT), "b").await.unwrap();
-        let owner = on.owner();
-        on.claim(&key, "b", &owner).await;
-        on.store.release(&key, "b", &owner).await.unwrap();
+        let places = on.places();
+        on.store.issue(&write(&places.code, "code", SHORT), "b").await.unwrap();
+        let lease = claimed(on.claim(&places, "b").await, "code");
+        on.store.release(lease, "b").await.unwrap();
         tokio::time::sleep(SHORT * 2).await;
-        assert_eq!(on.claim(&key, "b", &on.owner()).await, Claim::Missing);
+        assert_eq!(on.claim(&places, "b").await, Claim::Missing);
     }
 
     swap_of_plain_and_spent = |on| {
         for is_spent in [false, true] {
-            let key = on.key();
+            let places = on.places();
+            let key = places.grant.clone();
             if is_spent {
-                on.store.put(&[write(&key, "before", LONG)]).await.unwrap();
-                let before = on.stored(&key).await.unwrap();
-                on.store.issue(&write(&key, "code", LONG), "b").await.unwrap();
-                let owner = on.owner();
-                for state in ["issued", "claimed"] {
-                    let swapped = on.store.swap(&before, &write(&key, "x", LONG), None).await.unwrap();
-                    assert_eq!(swapped, Swap::Changed(None), "{state}");
-                    on.claim(&key, "b", &owner).await;
-                }
-                assert!(on.store.commit(&owner, "b", &write(&key, "1", LONG)).await.unwrap());
+                on.store.issue(&write(&places.code, "code", LONG), "b").await.unwrap();
+                let lease = claimed(on.claim(&places, "b").await, "code");
+                assert!(on.commit(lease, "b", &places, "1").await);
             } else {
                 on.store.put(&[write(&key, "1", LONG)]).await.unwrap();
             }
             let before = on.stored(&key).await.unwrap();
-            let right = on.store.swap(&before, &write(&key, "1b", LONG), None).await;
+            let right = on.store.swap(&before, &write(&key, "1b", LONG)).await;
             assert_eq!(right.unwrap(), Swap::Done);
-            let again = on.store.swap(&before, &write(&key, "x", LONG), None).await;
+            let again = on.store.swap(&before, &write(&key, "x", LONG)).await;
             assert_eq!(found(again.unwrap()), some("1b"));
             // Not even if the content is what it was.
             let now = on.stored(&key).await.unwrap();
-            assert_eq!(on.store.swap(&now, &write(&key, "1", LONG), None).await.unwrap(), Swap::Done);
-            let again = on.store.swap(&before, &write(&key, "x", LONG), None).await;
+            assert_eq!(on.store.swap(&now, &write(&key, "1", LONG)).await.unwrap(), Swap::Done);
+            let again = on.store.swap(&before, &write(&key, "x", LONG)).await;
             assert_eq!(found(again.unwrap()), some("1"));
-            let now = on.stored(&key).await.unwrap();
-            let (beside, absent, _) = on.family();
-            let also = write(&absent, "x", LONG);
-            let again = on.store.swap(&before, &write(&key, "x", LONG), Some(&also)).await;
-            assert_eq!(found(again.unwrap()), some("1"));
-            let also = write(&beside, "beside", LONG);
-            let right = on.store.swap(&now, &write(&key, "2", LONG), Some(&also)).await;
-            assert_eq!(right.unwrap(), Swap::Done);
-            assert_eq!(on.read_all(&[beside, absent]).await, [some("beside"), None]);
-            assert_eq!(on.read(&key).await, some("2"));
-            let after = on.claim(&key, "b", &on.owner()).await;
-            assert_eq!(after, if is_spent { spent("2") } else { Claim::Missing }, "the state stays");
+            let after = on.claim(&places, "b").await;
+            assert_eq!(after, if is_spent { spent("1") } else { Claim::Missing }, "the state stays");
         }
     }
 
@@ -361,7 +424,7 @@ contract! {
         let before = on.stored(&key).await.unwrap();
         let swaps = (0..50).map(|_| {
             let (on, key, before) = (Arc::clone(&on), key.clone(), before.clone());
-            tokio::spawn(async move { on.store.swap(&before, &write(&key, "2", LONG), None).await })
+            tokio::spawn(async move { on.store.swap(&before, &write(&key, "2", LONG)).await })
         });
         let mut done = 0;
         for swap in swaps.collect::<Vec<_>>() {
@@ -391,13 +454,11 @@ fn redis_is_killed_and_comes_back() {
             wait < Duration::from_secs(1),
             "{wait:?} is more than safety.md allows"
         );
-        let key = Key::grant(&Tag::random(&random));
-        store.issue(&write(&key, "v", LONG), "b").await.unwrap();
-        let claim = store
-            .claim(&key, "b", &Owner::random(&random), LEASE)
-            .await
-            .unwrap();
-        assert_eq!(claim, claimed("v"));
+        let tag = Tag::random(&random);
+        let (code, grant) = (Key::code(&tag), Key::grant(&tag));
+        store.issue(&write(&code, "v", LONG), "b").await.unwrap();
+        let claim = store.claim(&code, &grant, "b", LEASE).await.unwrap();
+        claimed(claim, "v");
     });
 }
 
@@ -424,17 +485,18 @@ fn redis_forgets_its_scripts() {
         until_it_answers(&*store).await;
         for _ in 0..2 {
             assert_eq!(redis.command("SCRIPT FLUSH").unwrap(), "+OK");
-            let key = Key::grant(&Tag::random(&random));
-            let owner = Owner::random(&random);
-            store.issue(&write(&key, "v", LONG), "b").await.unwrap();
-            let claim = store.claim(&key, "b", &owner, LEASE).await.unwrap();
-            assert_eq!(claim, claimed("v"));
-            assert!(
-                store
-                    .commit(&owner, "b", &write(&key, "f", LONG))
-                    .await
-                    .unwrap()
-            );
+            let tag = Tag::random(&random);
+            let (code, grant) = (Key::code(&tag), Key::grant(&tag));
+            store.issue(&write(&code, "v", LONG), "b").await.unwrap();
+            let lease = claimed(store.claim(&code, &grant, "b", LEASE).await.unwrap(), "v");
+            store.release(lease, "b").await.unwrap();
+            let lease = claimed(store.claim(&code, &grant, "b", LEASE).await.unwrap(), "v");
+            let family = write(&grant, "f", LONG);
+            assert!(store.commit(lease, "b", &family).await.unwrap());
+            let before = store.get(std::slice::from_ref(&grant)).await.unwrap();
+            let before = before[0].clone().unwrap();
+            let swapped = store.swap(&before, &write(&grant, "g", LONG)).await;
+            assert_eq!(swapped.unwrap(), Swap::Done);
         }
     });
 }
@@ -509,26 +571,18 @@ fn redis_with_tls_and_an_acl_user() {
         let store = open(&settings);
         until_it_answers(&*store).await;
         let random = Random::new().unwrap();
-        let (key, other) = (Key::grant(&Tag::random(&random)), Key::session("x"));
-        let owner = Owner::random(&random);
-        store.issue(&write(&key, "v", LONG), "b").await.unwrap();
-        assert_eq!(
-            store.claim(&key, "b", &owner, LEASE).await.unwrap(),
-            claimed("v")
-        );
-        assert!(
-            store
-                .commit(&owner, "b", &write(&key, "f", LONG))
-                .await
-                .unwrap()
-        );
+        let tag = Tag::random(&random);
+        let (code, key, other) = (Key::code(&tag), Key::grant(&tag), Key::session("x"));
+        store.issue(&write(&code, "v", LONG), "b").await.unwrap();
+        let lease = claimed(store.claim(&code, &key, "b", LEASE).await.unwrap(), "v");
+        store.release(lease, "b").await.unwrap();
+        let lease = claimed(store.claim(&code, &key, "b", LEASE).await.unwrap(), "v");
+        let family = write(&key, "f", LONG);
+        assert!(store.commit(lease, "b", &family).await.unwrap());
         let before = store.get(std::slice::from_ref(&key)).await.unwrap();
         let before = before[0].clone().unwrap();
         assert_eq!(
-            store
-                .swap(&before, &write(&key, "g", LONG), None)
-                .await
-                .unwrap(),
+            store.swap(&before, &write(&key, "g", LONG)).await.unwrap(),
             Swap::Done
         );
         store

@@ -82,7 +82,7 @@ impl Waiting {
         };
         // A form that was sent twice is saved twice; whoever is later wins.
         for _ in 0..TRIES {
-            match provider.store.swap(&before, &write, None).await? {
+            match provider.store.swap(&before, &write).await? {
                 Swap::Done => return Ok(()),
                 Swap::Changed(None) => return Err(GONE),
                 Swap::Changed(Some(current)) => before = current,

@@ -19,7 +19,7 @@ use crate::pkce::Challenge;
 use crate::provider::Provider;
 use crate::scope::{OFFLINE_ACCESS, OPENID};
 use crate::store::table::{TaggedToken, hash_of};
-use crate::store::{Claim, Key, Owner, Write};
+use crate::store::{Claim, Key, Write};
 use crate::token::{self, IdToken, Order};
 
 /// Longer than a signature takes, shorter than anybody waits.
@@ -88,7 +88,7 @@ pub(crate) async fn issue(
         expires: provider.clock.now() + seconds(lives),
     };
     let write = Write {
-        key: Key::grant(&code.tag),
+        key: Key::code(&code.tag),
         value: json::write(&issued),
         lives,
     };
@@ -117,10 +117,10 @@ pub(crate) async fn redeem(
         challenge: &challenge,
     }
     .hash(&code);
-    let key = Key::grant(&code.tag);
-    let owner = Owner::random(&provider.random);
-    let value = match provider.store.claim(&key, &binding, &owner, LEASE).await? {
-        Claim::Claimed(value) => value,
+    let (issued, spent) = (Key::code(&code.tag), Key::grant(&code.tag));
+    let claim = provider.store.claim(&issued, &spent, &binding, LEASE);
+    let (value, lease) = match claim.await? {
+        Claim::Claimed(value, lease) => (value, lease),
         Claim::Spent(_) => {
             // §4.1.2: a code that comes again has leaked: what it gave is taken back.
             revoke(provider, &code.tag).await?;
@@ -138,13 +138,13 @@ pub(crate) async fn redeem(
         Ok(made) => made,
         Err(failure) => {
             // The code can be used again: nothing was issued for it.
-            if let Err(error) = provider.store.release(&key, &binding, &owner).await {
+            if let Err(error) = provider.store.release(lease, &binding).await {
                 tracing::warn!(%error, request_id, "a claimed code comes free with its lease");
             }
             return Err(failure);
         }
     };
-    if provider.store.commit(&owner, &binding, &spent).await? {
+    if provider.store.commit(lease, &binding, &spent).await? {
         provider.metrics.tokens_issued(GrantType::AuthorizationCode);
         Ok(granted)
     } else {

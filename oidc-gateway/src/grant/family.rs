@@ -1,7 +1,7 @@
 //! A family: everything that comes from one authorization, in one stored value under one tag. It is the code at first
-//! (`authorization_code`); then this, which knows the access token and the refresh token that were issued last. An access
-//! token that a refresh follows before it has ended moves to a value of its own, which counts while the family is there:
-//! so deleting one value ends them all.
+//! (`authorization_code`); then this, which knows its first access token and the refresh token that was issued last. An opaque
+//! access token that a refresh gives has a value of its own, which counts while the family is there: so ending one value
+//! ends them all.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) struct Family {
     pub(crate) grant: Grant,
     /// Seconds since 1970-01-01T00:00:00Z.
     created: i64,
-    /// The newest opaque access token.
+    /// The first opaque access token, until it is revoked or a refresh finds that it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     access: Option<Opaque>,
     /// Absent: no refresh token was issued.
@@ -64,24 +64,22 @@ impl Opaque {
         self.hash == digest(presented) && self.exp > now
     }
 
-    /// Where it is kept when it has moved out of the family.
+    /// Where it is kept when a refresh gave it.
     pub(crate) fn key(presented: &TaggedToken) -> Key {
         Key::access_token(&presented.tag, &digest(presented))
     }
 
-    /// The same, of one that is known.
-    pub(crate) fn moved_key(&self, tag: &Tag) -> Key {
-        Key::access_token(tag, &self.hash)
-    }
-
     /// What is kept there until it ends.
     pub(super) fn write(&self, tag: &Tag, now: i64) -> Write {
-        let left = u64::try_from(self.exp - now).unwrap_or(0);
         Write {
-            key: self.moved_key(tag),
+            key: Key::access_token(tag, &self.hash),
             value: json::write(self),
-            lives: Duration::from_secs(left.max(1)),
+            lives: self.left(now),
         }
+    }
+
+    fn left(&self, now: i64) -> Duration {
+        Duration::from_secs(u64::try_from(self.exp - now).unwrap_or(0).max(1))
     }
 
     /// What the token is good for.
@@ -109,23 +107,14 @@ impl Family {
         }
     }
 
-    /// The same after a refresh, and what moves out of it.
-    pub(super) fn refreshed(
-        &self,
-        rotation: Rotation,
-        access: Option<Opaque>,
-        now: i64,
-    ) -> (Family, Option<&Opaque>) {
-        let family = Family {
+    /// The same after a refresh.
+    pub(super) fn refreshed(&self, rotation: Rotation, now: i64) -> Family {
+        Family {
             grant: self.grant.clone(),
             created: self.created,
-            access,
+            access: self.access.clone().filter(|first| first.exp > now),
             refresh: Some(rotation),
-        };
-        (
-            family,
-            self.access.as_ref().filter(|before| before.exp > now),
-        )
+        }
     }
 
     /// The same without its access token.
@@ -136,7 +125,7 @@ impl Family {
         }
     }
 
-    /// Whether it is this family's newest access token.
+    /// Whether it is this family's first access token.
     pub(crate) fn has(&self, token: &Opaque) -> bool {
         self.access.as_ref() == Some(token)
     }

@@ -7,6 +7,8 @@ pub(crate) mod client_credentials;
 pub(crate) mod family;
 pub(crate) mod refresh_token;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::client::metadata::GrantType;
@@ -28,6 +30,9 @@ pub(crate) struct Grant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) signed_in: Option<SignedIn>,
 }
+
+/// How much longer than a code lives the end of its family is remembered.
+const ENDED: Duration = Duration::from_secs(600);
 
 /// How the End-User had signed in (OpenID Connect Core §2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +94,7 @@ pub(crate) fn in_good_standing(provider: &Provider, client_id: &str, subject: &s
 
 /// Ends a family: its code, its refresh tokens and its access tokens.
 pub(crate) async fn revoke(provider: &Provider, tag: &Tag) -> Result<(), Failure> {
-    provider.store.delete(&[Key::grant(tag)]).await?;
-    Ok(())
+    // For longer than anybody may still be at work on its code, which would otherwise be good again.
+    let lives = provider.config.tokens.authorization_code + ENDED;
+    Ok(provider.store.end(&Key::grant(tag), lives).await?)
 }

@@ -210,28 +210,34 @@ pub(crate) async fn redeem(
         now,
     };
     let tokens = token::make(provider, request_id, &order).await?;
-    let opaque = tokens.opaque.as_ref();
-    let mut swapped = match standing {
-        Standing::Current => advance(provider, &before, &family, &successor, opaque).await?,
-        _ => Swap::Changed(Some(before)),
+    let access = tokens.opaque.as_ref();
+    let access = access.map(|opaque| opaque.write(&presented.tag, now));
+    // Both in one round trip.
+    let keep = async {
+        match &access {
+            Some(access) => provider.store.put_new(access).await,
+            None => Ok(true),
+        }
     };
+    let advance_at_once = async {
+        match standing {
+            Standing::Current => advance(provider, &before, &family, &successor).await,
+            _ => Ok(Swap::Changed(Some(before.clone()))),
+        }
+    };
+    let (is_new, swapped) = tokio::join!(keep, advance_at_once);
+    let (is_new, mut swapped) = (is_new?, swapped?);
     let mut tries = TRIES;
     while let Swap::Changed(current) = swapped {
         let current = current.ok_or(INVALID)?;
         let family: Family = json::read(current.value()).ok_or(INVALID)?;
         match family.standing(&presented, provider.clock.now_millis(), grace) {
-            // Presented twice at the same time: the successor, and an opaque access token, are the same.
-            Standing::JustReplaced => {
-                if opaque.is_some() {
-                    let access = family.access_token(&order.token, now).ok_or(INVALID)?;
-                    scope = access.scope(&family).clone();
-                }
-                break;
-            }
+            // Presented twice at the same time: the successor is the same.
+            Standing::JustReplaced => break,
             // Or an access token was revoked at the same time: this token is as good as before.
             Standing::Current if tries > 0 => {
                 tries -= 1;
-                swapped = advance(provider, &current, &family, &successor, opaque).await?;
+                swapped = advance(provider, &current, &family, &successor).await?;
             }
             Standing::Current => {
                 let reason = "a family changes all the time".to_owned();
@@ -239,6 +245,12 @@ pub(crate) async fn redeem(
             }
             Standing::Replaced | Standing::Stranger => return Err(INVALID.into()),
         }
+    }
+    // So is an opaque access token, with the scope of whoever was first, unless it has been revoked since.
+    if let (false, Some(access)) = (is_new, access) {
+        let first = provider.store.get(&[access.key]).await?.pop().flatten();
+        let first: Opaque = json::read(first.ok_or(INVALID)?.value()).ok_or(INVALID)?;
+        scope = first.scope(&family).clone();
     }
     provider.metrics.tokens_issued(GrantType::RefreshToken);
     Ok(Granted::of(tokens, Some(successor.as_string()), scope))
@@ -250,15 +262,13 @@ async fn advance(
     before: &Stored,
     family: &Family,
     successor: &TaggedToken,
-    opaque: Option<&Opaque>,
 ) -> Result<Swap, Failure> {
     let (now, now_millis) = (provider.clock.now(), provider.clock.now_millis());
     let rotation = family.refresh.as_ref().ok_or(INVALID)?;
     let rotation = rotation.rotated(successor, now_millis);
-    let (after, moved) = family.refreshed(rotation, opaque.cloned(), now);
+    let after = family.refreshed(rotation, now);
     let after = after.write(provider, &successor.tag);
-    let moved = moved.map(|opaque| opaque.write(&successor.tag, now));
-    Ok(provider.store.swap(before, &after, moved.as_ref()).await?)
+    Ok(provider.store.swap(before, &after).await?)
 }
 
 /// §6: "MUST NOT include any scope not originally granted"; absent: what was granted.
@@ -308,7 +318,7 @@ mod tests {
         let rotation = family.refresh.as_ref().expect("it has one");
         let successor = rotation.successor(token);
         let rotation = rotation.rotated(&successor, at);
-        (successor, family.refreshed(rotation, None, 0).0)
+        (successor, family.refreshed(rotation, 0))
     }
 
     #[test]

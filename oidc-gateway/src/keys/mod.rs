@@ -48,6 +48,8 @@ pub(crate) struct Keys {
     directory: Arc<Directory>,
     metrics: Metrics,
     timeout: Duration,
+    /// The same for the key-service, as gRPC writes it.
+    deadline: AsciiMetadataValue,
     /// For logs.
     endpoint: Arc<str>,
 }
@@ -105,6 +107,7 @@ impl Keys {
             directory,
             metrics,
             timeout: settings.timeout,
+            deadline: deadline(settings.timeout),
             endpoint: settings.endpoint.as_str().into(),
         })
     }
@@ -125,11 +128,12 @@ impl Keys {
 
     fn request<T>(&self, id: &str, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request.set_timeout(self.timeout);
+        let metadata = request.metadata_mut();
+        metadata.insert("grpc-timeout", self.deadline.clone());
         if let Ok(mut id) = id.parse::<AsciiMetadataValue>() {
             // RFC 7541 §7.1.3: so that it takes no place in the tables of either side; it never comes again.
             id.set_sensitive(true);
-            request.metadata_mut().insert("x-request-id", id);
+            metadata.insert("x-request-id", id);
         }
         request
     }
@@ -220,6 +224,13 @@ impl Keys {
             Err(_) => Err(Error::Refused("claims that are no JSON object".to_owned())),
         }
     }
+}
+
+/// Whole milliseconds, at most the eight digits that gRPC allows.
+fn deadline(timeout: Duration) -> AsciiMetadataValue {
+    let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let text = format!("{}m", millis.clamp(1, 99_999_999));
+    AsciiMetadataValue::try_from(text).unwrap_or(AsciiMetadataValue::from_static("2000m"))
 }
 
 fn refused(status: &Status) -> Error {

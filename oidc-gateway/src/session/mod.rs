@@ -131,7 +131,7 @@ impl<'a> Sessions<'a> {
             session.last_seen = now;
             // Only what was read is replaced: a session that was ended meanwhile stays ended.
             self.store
-                .swap(&stored, &self.write(cookie, &session), None)
+                .swap(&stored, &self.write(cookie, &session))
                 .await?;
         }
         Ok(Some(session))

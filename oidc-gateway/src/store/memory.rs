@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Answer, Claim, Key, Owner, Store, Stored, Swap, Unavailable, Write};
+use super::{Answer, Claim, Key, Lease, Store, Stored, Swap, Unavailable, Write};
 
 // Full is an outage, as in Redis without eviction: nothing that must be remembered is dropped (RD-08).
 const MOST: usize = 1_000_000;
@@ -41,10 +41,11 @@ enum State {
     Issued(Bound),
     Claimed {
         bound: Bound,
-        owner: Owner,
+        owner: [u8; 16],
         lease_ends: Instant,
     },
     Spent(Bound),
+    Ended,
 }
 
 struct Bound {
@@ -120,7 +121,7 @@ impl Entry {
         let value = match &self.state {
             State::Plain(value) => value,
             State::Spent(bound) => &bound.value,
-            State::Issued(_) | State::Claimed { .. } => return None,
+            State::Issued(_) | State::Claimed { .. } | State::Ended => return None,
         };
         Some(Stored {
             value: value.clone(),
@@ -171,77 +172,71 @@ impl Store for Memory {
 
     fn claim<'a>(
         &'a self,
-        key: &'a Key,
+        code: &'a Key,
+        spent: &'a Key,
         binding: &'a str,
-        owner: &'a Owner,
         lease: Duration,
     ) -> Answer<'a, Claim> {
         now(|now| {
             let mut values = self.lock();
-            let Some(entry) = values.live(key, now) else {
+            match values.live(spent, now).map(|entry| &entry.state) {
+                None => {}
+                Some(State::Spent(bound)) if bound.binding == binding => {
+                    return Ok(Claim::Spent(bound.value.clone()));
+                }
+                Some(State::Spent(_)) => return Ok(Claim::Mismatch),
+                Some(_) => return Ok(Claim::Missing),
+            }
+            values.writes += 1;
+            let mut owner = [0; 16];
+            owner[..8].copy_from_slice(&values.writes.to_be_bytes());
+            let Some(entry) = values.live(code, now) else {
                 return Ok(Claim::Missing);
             };
-            let (State::Issued(bound) | State::Spent(bound) | State::Claimed { bound, .. }) =
-                &entry.state
-            else {
+            let (State::Issued(bound) | State::Claimed { bound, .. }) = &entry.state else {
                 return Ok(Claim::Missing);
             };
             if bound.binding != binding {
                 return Ok(Claim::Mismatch);
             }
-            let value = bound.value.clone();
-            match &entry.state {
-                State::Spent(_) => return Ok(Claim::Spent(value)),
-                State::Claimed { lease_ends, .. } if *lease_ends > now => {
-                    return Ok(Claim::InFlight);
-                }
-                _ => {}
+            if matches!(&entry.state, State::Claimed { lease_ends, .. } if *lease_ends > now) {
+                return Ok(Claim::InFlight);
             }
+            let value = bound.value.clone();
+            let until = now + lease;
             entry.state = State::Claimed {
                 bound: Bound {
                     binding: binding.to_owned(),
                     value: value.clone(),
                 },
-                owner: owner.clone(),
-                lease_ends: now + lease,
+                owner,
+                lease_ends: until,
             };
-            Ok(Claim::Claimed(value))
+            let code = code.clone();
+            Ok(Claim::Claimed(value, Lease { code, owner, until }))
         })
     }
 
-    fn commit<'a>(
-        &'a self,
-        owner: &'a Owner,
-        _binding: &'a str,
-        spent: &'a Write,
-    ) -> Answer<'a, bool> {
+    fn commit<'a>(&'a self, lease: Lease, binding: &'a str, spent: &'a Write) -> Answer<'a, bool> {
         now(|now| {
             let mut values = self.lock();
-            let binding = match values.live(&spent.key, now).map(|entry| &entry.state) {
-                Some(State::Claimed {
-                    bound,
-                    owner: claimed_by,
-                    lease_ends,
-                }) if claimed_by == owner && *lease_ends > now => bound.binding.clone(),
-                _ => return Ok(false),
-            };
+            if lease.until <= now || values.live(&spent.key, now).is_some() {
+                return Ok(false);
+            }
             values.room_for(1, now)?;
+            values.by_key.remove(&lease.code);
+            let binding = binding.to_owned();
             values.write(spent, now, |value| State::Spent(Bound { binding, value }));
             Ok(true)
         })
     }
 
-    fn release<'a>(&'a self, key: &'a Key, binding: &'a str, owner: &'a Owner) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, lease: Lease, _binding: &'a str) -> Answer<'a, ()> {
         now(|now| {
             let mut values = self.lock();
-            if let Some(entry) = values.live(key, now)
-                && let State::Claimed {
-                    bound,
-                    owner: claimed_by,
-                    ..
-                } = &entry.state
-                && claimed_by == owner
-                && *bound.binding == *binding
+            if let Some(entry) = values.live(&lease.code, now)
+                && let State::Claimed { bound, owner, .. } = &entry.state
+                && *owner == lease.owner
             {
                 entry.state = State::Issued(Bound {
                     binding: bound.binding.clone(),
@@ -252,12 +247,21 @@ impl Store for Memory {
         })
     }
 
-    fn swap<'a>(
-        &'a self,
-        before: &'a Stored,
-        after: &'a Write,
-        beside: Option<&'a Write>,
-    ) -> Answer<'a, Swap> {
+    fn end<'a>(&'a self, key: &'a Key, lives: Duration) -> Answer<'a, ()> {
+        now(|now| {
+            let mut values = self.lock();
+            values.room_for(1, now)?;
+            let ended = Write {
+                key: key.clone(),
+                value: Bytes::new(),
+                lives,
+            };
+            values.write(&ended, now, |_| State::Ended);
+            Ok(())
+        })
+    }
+
+    fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap> {
         now(|now| {
             let mut values = self.lock();
             let there = values.live(&after.key, now);
@@ -269,12 +273,11 @@ impl Store for Memory {
                 Some(State::Spent(bound)) => Some(bound.binding.clone()),
                 _ => None,
             };
-            values.room_for(2, now)?;
+            values.room_for(1, now)?;
             values.write(after, now, |value| match binding {
                 None => State::Plain(value),
                 Some(binding) => State::Spent(Bound { binding, value }),
             });
-            values.write_plain(beside.map_or(&[], std::slice::from_ref), now);
             Ok(Swap::Done)
         })
     }

@@ -2,8 +2,8 @@
 //!
 //! Every verb is one atomic step and one round trip. A value is opaque to the store; the time that matters is the
 //! store's own clock (RD-09), and expiry is written inside values too by whoever makes them. A value that can be used
-//! once passes `ISSUED → CLAIMED(owner, lease) → SPENT`: claim, then sign, then commit. Who claimed and stopped
-//! cannot commit after the lease, and what was not committed can be claimed again.
+//! once passes `ISSUED → CLAIMED(lease) → SPENT`: claim, then sign, then commit. What was not committed when the lease ends can
+//! be claimed again; whoever then commits first is the only one who does.
 
 pub mod memory;
 pub mod redis;
@@ -12,7 +12,7 @@ pub mod table;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -63,15 +63,23 @@ impl Stored {
     }
 }
 
-/// Who claims: random, one for each attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner(pub(crate) String);
+/// The right to commit what was claimed, for a while. It is given up by `commit` and by `release`, so neither follows
+/// the other.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// What was claimed.
+    code: Key,
+    /// Tells this claim from every other.
+    owner: [u8; 16],
+    /// On this process' steady clock.
+    until: Instant,
+}
 
 /// What became of a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Claim {
     /// It is yours until the lease ends; the value.
-    Claimed(Bytes),
+    Claimed(Bytes, Lease),
     /// There is no such thing, or it has expired.
     Missing,
     /// It is there, but bound to something else. Nothing was changed.
@@ -108,35 +116,29 @@ pub trait Store: Send + Sync {
     /// value is spent.
     fn issue<'a>(&'a self, write: &'a Write, binding: &'a str) -> Answer<'a, ()>;
 
-    /// ISSUED, or CLAIMED with the lease over → CLAIMED by `owner`, if the binding is equal.
+    /// ISSUED, or CLAIMED with the lease over → CLAIMED, if the binding is equal. `spent` is where `commit` will leave
+    /// what comes of it.
     fn claim<'a>(
         &'a self,
-        key: &'a Key,
+        code: &'a Key,
+        spent: &'a Key,
         binding: &'a str,
-        owner: &'a Owner,
         lease: Duration,
     ) -> Answer<'a, Claim>;
 
-    /// For an owner whose claim was [`Claim::Claimed`]: CLAIMED with this binding and within the lease → SPENT, which holds `spent.value` for
-    /// `spent.lives`. `false`: it is no longer yours, and nothing was written.
-    fn commit<'a>(
-        &'a self,
-        owner: &'a Owner,
-        binding: &'a str,
-        spent: &'a Write,
-    ) -> Answer<'a, bool>;
+    /// CLAIMED → SPENT: `spent` is written with the binding, and the code goes. `false`: the lease is over, or somebody
+    /// else has committed, or it was ended; nothing was written. For one code, one commit succeeds.
+    fn commit<'a>(&'a self, lease: Lease, binding: &'a str, spent: &'a Write) -> Answer<'a, bool>;
 
-    /// CLAIMED by `owner` with this binding → ISSUED.
-    fn release<'a>(&'a self, key: &'a Key, binding: &'a str, owner: &'a Owner) -> Answer<'a, ()>;
+    /// CLAIMED → ISSUED.
+    fn release<'a>(&'a self, lease: Lease, binding: &'a str) -> Answer<'a, ()>;
 
-    /// Replaces a SPENT value or a plain one if nobody has written it since `before` was read, and then writes what
-    /// belongs beside it. The state stays.
-    fn swap<'a>(
-        &'a self,
-        before: &'a Stored,
-        after: &'a Write,
-        beside: Option<&'a Write>,
-    ) -> Answer<'a, Swap>;
+    /// Ends a value for as long as `lives`, whether it is there or not: nobody reads, swaps or claims it, and nothing is
+    /// committed in its place.
+    fn end<'a>(&'a self, key: &'a Key, lives: Duration) -> Answer<'a, ()>;
+
+    /// Replaces a SPENT value or a plain one if nobody has written it since `before` was read. The state stays.
+    fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap>;
 
     /// Deletes; says how many were there.
     fn delete<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, u64>;

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use super::{Key, Owner};
+use super::Key;
 use crate::random::Random;
 use crate::secret::Secret;
 
@@ -107,12 +107,17 @@ fn is_canonical<const CHARACTERS: usize, const OCTETS: usize>(text: &str) -> boo
 }
 
 impl Key {
-    /// A grant, from the code on: one value for its whole family.
+    /// A code that nobody has used yet.
+    pub fn code(tag: &Tag) -> Key {
+        Key(format!("o:{{{tag}}}"))
+    }
+
+    /// A grant, once its code is used: one value for its whole family.
     pub fn grant(tag: &Tag) -> Key {
         Key(format!("g:{{{tag}}}"))
     }
 
-    /// An opaque access token that is not in its family's value any more, by its hash.
+    /// An opaque access token that a refresh gave, by its hash.
     pub fn access_token(tag: &Tag, hash: &str) -> Key {
         Key(format!("a:{{{tag}}}:{hash}"))
     }
@@ -145,13 +150,6 @@ impl Key {
     /// The name, for the store.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Owner {
-    /// An owner for one attempt.
-    pub fn random(random: &Random) -> Owner {
-        Owner(random.token128())
     }
 }
 
@@ -195,6 +193,7 @@ mod tests {
         let tag = Tag::random(&random);
         let keys = [
             Key::grant(&tag),
+            Key::code(&tag),
             Key::revoked(&tag, "x"),
             Key::session("x"),
             Key::interaction("x"),
@@ -206,11 +205,11 @@ mod tests {
         let names: std::collections::HashSet<&str> = keys.iter().map(Key::as_str).collect();
         assert_eq!(names.len(), keys.len());
         // Without their kinds, too.
-        let hashes: std::collections::HashSet<&str> = keys[1..]
+        let hashes: std::collections::HashSet<&str> = keys[2..]
             .iter()
             .map(|key| key.as_str().rsplit(':').next().unwrap())
             .collect();
-        assert_eq!(hashes.len(), keys.len() - 1);
-        assert!(keys[1].as_str().contains(&format!("{{{tag}}}")));
+        assert_eq!(hashes.len(), keys.len() - 2);
+        assert!(keys[2].as_str().contains(&format!("{{{tag}}}")));
     }
 }

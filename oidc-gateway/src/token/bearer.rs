@@ -52,8 +52,8 @@ enum Ending {
         token: Opaque,
         before: Stored,
     },
-    /// What was kept of it is deleted.
-    Delete(Key),
+    /// What is kept of it ends, until it would have ended: a refresh that is repeated must not bring it back.
+    End(Key),
     /// A note is left until it would have ended.
     Note(Key),
 }
@@ -135,7 +135,7 @@ async fn reference(provider: &Provider, token: &TaggedToken) -> Result<Option<Fo
             };
             (access.clone(), ending)
         }
-        (None, Some(access)) if access.is(token, now) => (access, Ending::Delete(moved_to)),
+        (None, Some(access)) if access.is(token, now) => (access, Ending::End(moved_to)),
         _ => {
             let tag = token.tag.clone();
             return Ok(match family.refresh_token(token, provider) {
@@ -237,22 +237,25 @@ impl Access {
     pub(crate) async fn revoke(&self, provider: &Provider) -> Result<(), Failure> {
         match &self.ending {
             Ending::Forget { tag, token, before } => forget(provider, tag, token, before).await,
-            Ending::Delete(key) => {
-                provider.store.delete(std::slice::from_ref(key)).await?;
-                Ok(())
-            }
+            Ending::End(key) => Ok(provider.store.end(key, self.left(provider)).await?),
             Ending::Note(key) => {
-                let left = (self.record.exp - provider.clock.now()).max(1);
-                let most = seconds(provider.config.tokens.access_token).max(1);
                 let note = Write {
                     key: key.clone(),
                     value: Bytes::from_static(b"1"),
-                    lives: Duration::from_secs(u64::try_from(left.min(most)).unwrap_or(1)),
+                    lives: self.left(provider),
                 };
                 provider.store.put(&[note]).await?;
                 Ok(())
             }
         }
+    }
+}
+
+impl Access {
+    fn left(&self, provider: &Provider) -> Duration {
+        let left = (self.record.exp - provider.clock.now()).max(1);
+        let most = seconds(provider.config.tokens.access_token).max(1);
+        Duration::from_secs(u64::try_from(left.min(most)).unwrap_or(1))
     }
 }
 
@@ -270,8 +273,7 @@ async fn forget(
             return Ok(());
         };
         if !family.has(token) {
-            // A refresh has moved it out meanwhile.
-            provider.store.delete(&[token.moved_key(tag)]).await?;
+            // Somebody else did, or it has ended.
             return Ok(());
         }
         let after = family.without_access_token();
@@ -279,7 +281,7 @@ async fn forget(
             return revoke(provider, tag).await;
         }
         let after = after.write(provider, tag);
-        match provider.store.swap(&before, &after, None).await? {
+        match provider.store.swap(&before, &after).await? {
             Swap::Done | Swap::Changed(None) => return Ok(()),
             Swap::Changed(Some(current)) => before = current,
         }

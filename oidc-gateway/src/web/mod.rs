@@ -1,5 +1,5 @@
-//! HTTP: connections, the URL table, requests and responses. Nothing else names hyper (but for a trait of tonic's in
-//! `keys/channel.rs`), and `failure.rs` alone picks an error's status.
+//! HTTP: connections, the URL table, requests and responses. Nothing else names hyper, and `failure.rs` alone picks an
+//! error's status.
 
 pub(crate) mod assets;
 pub(crate) mod body;

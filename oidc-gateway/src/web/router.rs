@@ -39,7 +39,8 @@ fn find(path: &str) -> Option<(Endpoint, Methods)> {
     })
 }
 
-/// Asks the endpoint.
+/// Asks the endpoint. Those with much to remember while they wait do it in memory of their own: a request's future is
+/// moved several times on its way, and would be as large as the largest of them.
 async fn call(
     endpoint: Endpoint,
     provider: &Provider,
@@ -48,14 +49,18 @@ async fn call(
     match endpoint {
         Endpoint::Discovery => endpoint::discovery::handle(provider, request).await,
         Endpoint::Jwks => endpoint::jwks::handle(provider, request).await,
-        Endpoint::Authorization => endpoint::authorization::handle(provider, request).await,
-        Endpoint::Token => endpoint::token::handle(provider, request).await,
-        Endpoint::Userinfo => endpoint::userinfo::handle(provider, request).await,
-        Endpoint::Introspection => endpoint::introspection::handle(provider, request).await,
-        Endpoint::Revocation => endpoint::revocation::handle(provider, request).await,
-        Endpoint::EndSession => endpoint::end_session::handle(provider, request).await,
-        Endpoint::Login => endpoint::login::handle(provider, request).await,
-        Endpoint::Consent => endpoint::consent::handle(provider, request).await,
+        Endpoint::Authorization => {
+            Box::pin(endpoint::authorization::handle(provider, request)).await
+        }
+        Endpoint::Token => Box::pin(endpoint::token::handle(provider, request)).await,
+        Endpoint::Userinfo => Box::pin(endpoint::userinfo::handle(provider, request)).await,
+        Endpoint::Introspection => {
+            Box::pin(endpoint::introspection::handle(provider, request)).await
+        }
+        Endpoint::Revocation => Box::pin(endpoint::revocation::handle(provider, request)).await,
+        Endpoint::EndSession => Box::pin(endpoint::end_session::handle(provider, request)).await,
+        Endpoint::Login => Box::pin(endpoint::login::handle(provider, request)).await,
+        Endpoint::Consent => Box::pin(endpoint::consent::handle(provider, request)).await,
         Endpoint::Live => Ok(endpoint::health::live()),
         Endpoint::Ready => Ok(endpoint::health::ready(provider).await),
         Endpoint::Assets => Ok(assets::answer(request)),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
@@ -16,7 +16,7 @@ use redis::{Cmd, RedisWrite, ToRedisArgs, Value};
 
 use self::link::Link;
 use self::script::Script;
-use super::{Answer, Claim, Key, Owner, Store, Stored, Swap, Unavailable, Write};
+use super::{Answer, Claim, Key, Lease, Store, Stored, Swap, Unavailable, Write};
 use crate::secret::Secret;
 
 /// How Redis is reached; see [`super::settings::Settings`] for each part.
@@ -140,63 +140,79 @@ impl Store for Redis {
 
     fn claim<'a>(
         &'a self,
-        key: &'a Key,
+        code: &'a Key,
+        spent: &'a Key,
         binding: &'a str,
-        owner: &'a Owner,
         lease: Duration,
     ) -> Answer<'a, Claim> {
         Box::pin(async move {
-            let lease_key = Lease(key, binding);
+            let owner = self.link.version();
+            let until = Instant::now() + lease;
             let mut claim = Cmd::with_capacity(6, 192);
-            claim.arg("SET").arg(&lease_key).arg(&owner.0).arg("NX");
-            claim.arg("PX").arg(millis(lease));
-            let mut read = Cmd::with_capacity(2, 64);
-            read.arg("GET").arg(&key.0);
-            let [claimed, value] = self.link.both(claim, read).await?;
-            let Some((state @ (b'I' | b'S'), stored)) = parse(value)? else {
-                return Ok(Claim::Missing);
+            claim
+                .arg("SET")
+                .arg(&LeaseName(code, binding))
+                .arg(&owner[..]);
+            claim.arg("NX").arg("PX").arg(millis(lease));
+            let mut read = Cmd::with_capacity(3, 128);
+            read.arg("MGET").arg(&code.0).arg(&spent.0);
+            let [claimed, values] = self.link.both(claim, read).await?;
+            let Value::Array(values) = values else {
+                return Err(strange());
             };
-            if stored.mark.get(VERSION_ENDS + 1..) != Some(binding.as_bytes()) {
-                return Ok(Claim::Mismatch);
+            let [issued, spent]: [Value; 2] = values.try_into().map_err(|_| strange())?;
+            let is_bound =
+                |stored: &Stored| stored.mark.get(VERSION_ENDS + 1..) == Some(binding.as_bytes());
+            match parse(spent)? {
+                None => {}
+                Some((b'S', stored)) if is_bound(&stored) => return Ok(Claim::Spent(stored.value)),
+                Some((b'S', _)) => return Ok(Claim::Mismatch),
+                Some(_) => return Ok(Claim::Missing),
             }
-            Ok(match (state, claimed) {
-                (b'S', _) => Claim::Spent(stored.value),
-                (_, Value::Okay) => Claim::Claimed(stored.value),
-                (_, Value::Nil) => Claim::InFlight,
-                _ => return Err(strange()),
-            })
+            let stored = match parse(issued)? {
+                Some((b'I', stored)) if is_bound(&stored) => stored,
+                Some((b'I', _)) => return Ok(Claim::Mismatch),
+                _ => return Ok(Claim::Missing),
+            };
+            let code = code.clone();
+            match claimed {
+                Value::Okay => Ok(Claim::Claimed(stored.value, Lease { code, owner, until })),
+                Value::Nil => Ok(Claim::InFlight),
+                _ => Err(strange()),
+            }
         })
     }
 
-    fn commit<'a>(
-        &'a self,
-        owner: &'a Owner,
-        binding: &'a str,
-        spent: &'a Write,
-    ) -> Answer<'a, bool> {
+    fn commit<'a>(&'a self, lease: Lease, binding: &'a str, spent: &'a Write) -> Answer<'a, bool> {
         Box::pin(async move {
+            if lease.until <= Instant::now() {
+                return Ok(false);
+            }
             let value = Prefixed {
                 state: b'S',
                 version: self.link.version(),
                 binding: Some(binding.as_bytes()),
                 value: &spent.value,
             };
-            let arguments = |command: &mut Cmd| {
-                let lease = Lease(&spent.key, binding);
-                command.arg(2).arg(&spent.key.0).arg(&lease);
-                command.arg(&owner.0).arg(&value).arg(millis(spent.lives));
-            };
-            match self.link.script(Script::Commit, arguments).await? {
-                Value::Int(done) => Ok(done == 1),
+            let mut commit = set(spent, &value);
+            commit.arg("NX");
+            // Whoever committed: the code is used.
+            let mut forget = Cmd::with_capacity(3, 192);
+            forget.arg("DEL").arg(&lease.code.0);
+            forget.arg(&LeaseName(&lease.code, binding));
+            match self.link.both(commit, forget).await? {
+                [Value::Okay, _] => Ok(true),
+                [Value::Nil, _] => Ok(false),
                 _ => Err(strange()),
             }
         })
     }
 
-    fn release<'a>(&'a self, key: &'a Key, binding: &'a str, owner: &'a Owner) -> Answer<'a, ()> {
+    fn release<'a>(&'a self, lease: Lease, binding: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
             let arguments = |command: &mut Cmd| {
-                command.arg(1).arg(&Lease(key, binding)).arg(&owner.0);
+                let name = LeaseName(&lease.code, binding);
+                command.arg(1).arg(&name).arg(&lease.owner[..]);
             };
             self.link
                 .script(Script::Release, arguments)
@@ -205,12 +221,16 @@ impl Store for Redis {
         })
     }
 
-    fn swap<'a>(
-        &'a self,
-        before: &'a Stored,
-        after: &'a Write,
-        beside: Option<&'a Write>,
-    ) -> Answer<'a, Swap> {
+    fn end<'a>(&'a self, key: &'a Key, lives: Duration) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut command = Cmd::with_capacity(5, 64);
+            command.arg("SET").arg(&key.0).arg("E");
+            command.arg("PX").arg(millis(lives));
+            self.link.command(&command).await.map(|_| ())
+        })
+    }
+
+    fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap> {
         Box::pin(async move {
             let value = Prefixed {
                 state: before.mark.first().copied().unwrap_or(b'P'),
@@ -219,21 +239,8 @@ impl Store for Redis {
                 value: &after.value,
             };
             let arguments = |command: &mut Cmd| {
-                command
-                    .arg(1 + usize::from(beside.is_some()))
-                    .arg(&after.key.0);
-                if let Some(beside) = beside {
-                    command.arg(&beside.key.0);
-                }
-                command
-                    .arg(&*before.mark)
-                    .arg(&value)
-                    .arg(millis(after.lives));
-                if let Some(beside) = beside {
-                    command
-                        .arg(&self.plain(&beside.value))
-                        .arg(millis(beside.lives));
-                }
+                command.arg(1).arg(&after.key.0).arg(&*before.mark);
+                command.arg(&value).arg(millis(after.lives));
             };
             match self.link.script(Script::Swap, arguments).await? {
                 Value::Int(1) => Ok(Swap::Done),
@@ -288,6 +295,7 @@ fn parse(value: Value) -> Result<Option<(u8, Stored)>, Unavailable> {
     };
     let state = *value.first().ok_or_else(strange)?;
     let header = match state {
+        b'E' => 1,
         b'P' => VERSION_ENDS,
         _ => VERSION_ENDS + 1 + usize::from(*value.get(VERSION_ENDS).ok_or_else(strange)?),
     };
@@ -339,9 +347,9 @@ impl Redis {
 }
 
 // The name of the key that claims another, for those who know its binding.
-struct Lease<'a>(&'a Key, &'a str);
+struct LeaseName<'a>(&'a Key, &'a str);
 
-impl ToRedisArgs for &Lease<'_> {
+impl ToRedisArgs for &LeaseName<'_> {
     fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
         let mut argument = out.writer_for_next_arg();
         // Writing to memory does not fail.
