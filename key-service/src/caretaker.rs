@@ -1,11 +1,12 @@
-//! What is not a request, on a thread of its own: states that change by themselves, keys that another process made, a
-//! canary signature, certificates that were renewed, and the metrics.
+//! What is not a request, on a thread of its own: states that change by themselves, keys that another process made or that
+//! are due, a canary signature, certificates that were renewed, and the metrics.
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::algorithm::RingAlgorithm;
+use crate::audit::Log;
 use crate::keyring::Keyring;
 use crate::keyring::state::State;
 use crate::metrics::{self, Page};
@@ -31,6 +32,15 @@ pub(crate) async fn take_care(
         // Without metrics, or where they cannot be served, all the rest goes on.
         std::future::pending::<()>().await;
     };
+    let keep_audit = async {
+        match &shared.audit {
+            Some(log) => tokio::select! {
+                () = log.take_care() => {}
+                () = tell_of_keys(&shared.keyring, log) => {}
+            },
+            None => std::future::pending().await,
+        }
+    };
     let mut stop = shared.stop.clone();
     tokio::select! {
         _ = stop.wait_for(|stop| *stop) => {}
@@ -38,6 +48,26 @@ pub(crate) async fn take_care(
         () = follow_clock(&shared.keyring) => {}
         () = follow_device(&shared.keyring, reload) => {}
         () = follow_certificates(shared) => {}
+        () = keep_audit => {}
+    }
+}
+
+/// Which keys sign, whenever something else is published.
+async fn tell_of_keys(keyring: &Keyring, log: &Log) {
+    let mut published = keyring.watch();
+    loop {
+        let epoch = published.borrow_and_update().clone();
+        let now = keyring.clock().now();
+        let snapshot = keyring.snapshot_full();
+        let active = snapshot.rings().filter_map(|ring| {
+            let key = ring.active(now)?;
+            Some(format!("{} {}", ring.name(), key.kid()))
+        });
+        let active: Vec<String> = active.collect();
+        log.published(&epoch, &active).await;
+        if published.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 
@@ -57,8 +87,8 @@ async fn follow_clock(keyring: &Keyring) {
 async fn follow_device(keyring: &Keyring, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        if let Err(error) = keyring.reload().await {
-            tracing::warn!(reason = %error, "the device did not list its keys");
+        if let Err(error) = keyring.keep_up().await {
+            tracing::warn!(reason = %error, "the keys were not listed, or one that is needed was not made");
         }
         let snapshot = keyring.snapshot_full();
         let canary = snapshot

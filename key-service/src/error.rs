@@ -21,9 +21,18 @@ pub enum Error {
     /// The request itself is wrong; the text is constant and may be told.
     #[error("{0}")]
     Malformed(&'static str),
+    /// The life cycle of the ring does not allow it; the text is constant and begins with the rule's name.
+    #[error("{0}")]
+    Lifecycle(&'static str),
     /// A part of the contract that this version does not have.
     #[error("not built yet: {0}")]
     NotBuilt(&'static str),
+    /// There is no record of it in the audit log, so it has not happened.
+    #[error("the audit log cannot be written")]
+    NotAudited,
+    /// No audit log is kept.
+    #[error("no audit log is kept")]
+    NoAuditLog,
     /// The ring has no key that may sign now.
     #[error("the ring has no key that may be used now")]
     NoActiveKey,
@@ -39,6 +48,19 @@ pub enum Error {
     /// The keys' home did not do it.
     #[error(transparent)]
     Backend(#[from] backend::Error),
+}
+
+impl Error {
+    /// The name of the rule that was broken, where it has one.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Error::Policy(rule) => rule.as_str(),
+            Error::Claims(claims::Invalid::TooLong) => Rule::Size.as_str(),
+            Error::Lifecycle(rule) => rule.split(':').next().unwrap_or(rule),
+            _ => "",
+        }
+    }
 }
 
 impl From<jwe::Error> for Error {

@@ -12,7 +12,7 @@ use rsa::{BoxedUint, RsaPublicKey};
 use serde_json::{Map, Value};
 
 use crate::algorithm::KeyManagementAlgorithm;
-use crate::backend::{Curve, Point, PublicKey};
+use crate::backend::{Curve, Peer, Point, PublicKey};
 use crate::keyring::claims::Claims;
 
 /// The most keys in a JWK Set that is read.
@@ -42,9 +42,12 @@ pub enum Invalid {
     /// A number that is missing, too short, too long, or not minimal where it must be.
     #[error("a number of the wrong length")]
     Length,
-    /// The point is not on the curve.
-    #[error("the point is not on its curve")]
+    /// The point is not on the curve, or of small order.
+    #[error("the point is not on its curve, or of small order")]
     Point,
+    /// None of the keys is for the algorithm.
+    #[error("no key is for this algorithm")]
+    NoKey,
 }
 
 /// Somebody else's public key.
@@ -105,16 +108,20 @@ impl Jwk {
         self.is_for("sig", &["verify"])
     }
 
-    /// Whether its owner lets others encrypt to it in this way ("use", "key_ops", "alg").
+    /// Whether others can encrypt to it in this way, and its owner lets them ("use", "key_ops", "alg").
     #[must_use]
     pub fn may_encrypt(&self, algorithm: KeyManagementAlgorithm) -> bool {
-        let operations: &[&str] = match algorithm {
-            KeyManagementAlgorithm::EcdhEs => &["deriveKey", "deriveBits"],
-            KeyManagementAlgorithm::RsaOaep | KeyManagementAlgorithm::RsaOaep256 => {
-                &["encrypt", "wrapKey"]
+        let (fits, operations): (bool, &[&str]) = match &self.public {
+            PublicKey::Rsa { .. } => (
+                !algorithm.is_agreement() && !algorithm.is_symmetric(),
+                &["encrypt", "wrapKey"],
+            ),
+            PublicKey::Ec { .. } | PublicKey::X25519 { .. } => {
+                (algorithm.is_agreement(), &["deriveKey", "deriveBits"])
             }
+            PublicKey::Ed25519 { .. } => (false, &[]),
         };
-        self.is_for("enc", operations)
+        fits && self.is_for("enc", operations)
             && self
                 .alg
                 .as_ref()
@@ -130,13 +137,39 @@ impl Jwk {
     }
 }
 
+/// The key to encrypt to: a JWK, or of a JWK Set the first key that is for `algorithm`, one that says so before one that
+/// leaves it open.
+///
+/// # Errors
+/// When there is none, or what is there cannot be used.
+pub fn recipient(json: &[u8], algorithm: KeyManagementAlgorithm) -> Result<Jwk, Invalid> {
+    let members = strict(json)?;
+    if !members.contains_key("keys") {
+        return Jwk::of(&members);
+    }
+    let says_so = |jwk: &Jwk| (jwk.alg.is_some(), jwk.usage.is_some());
+    let mut best: Option<Jwk> = None;
+    for jwk in set_of(&members)? {
+        let is_better = best
+            .as_ref()
+            .is_none_or(|best| says_so(&jwk) > says_so(best));
+        if jwk.may_encrypt(algorithm) && is_better {
+            best = Some(jwk);
+        }
+    }
+    best.ok_or(Invalid::NoKey)
+}
+
 /// Reads a JWK Set of at most [`MOST_KEYS`] keys.
 ///
 /// # Errors
 /// When one of them cannot be used, unless that is because its "kty" or "crv" is not supported: those are left out
 /// (RFC 7517 §5).
 pub fn parse_set(json: &[u8]) -> Result<Vec<Jwk>, Invalid> {
-    let set = strict(json)?;
+    set_of(&strict(json)?)
+}
+
+fn set_of(set: &Map<String, Value>) -> Result<Vec<Jwk>, Invalid> {
     let Some(Value::Array(keys)) = set.get("keys") else {
         return Err(Invalid::Syntax);
     };
@@ -156,7 +189,7 @@ pub fn parse_set(json: &[u8]) -> Result<Vec<Jwk>, Invalid> {
 
 /// The public key as a JWK. `alg`, `usage` and `kid` must be of characters that JSON leaves as they are.
 #[must_use]
-pub fn to_json(public: &PublicKey, alg: &str, usage: &str, kid: &str) -> String {
+pub fn to_json(public: &PublicKey, alg: Option<&str>, usage: &str, kid: &str) -> String {
     let members = match public {
         PublicKey::Ec { curve, x, y } => format!(
             r#""kty":"EC","crv":"{}","x":"{}","y":"{}""#,
@@ -170,8 +203,14 @@ pub fn to_json(public: &PublicKey, alg: &str, usage: &str, kid: &str) -> String 
         PublicKey::Ed25519 { x } => {
             format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, encode(x))
         }
+        PublicKey::X25519 { x } => {
+            format!(r#""kty":"OKP","crv":"X25519","x":"{}""#, encode(x))
+        }
     };
-    format!(r#"{{{members},"alg":"{alg}","use":"{usage}","kid":"{kid}"}}"#)
+    let alg = alg
+        .map(|alg| format!(r#","alg":"{alg}""#))
+        .unwrap_or_default();
+    format!(r#"{{{members}{alg},"use":"{usage}","kid":"{kid}"}}"#)
 }
 
 /// The key's thumbprint with SHA-256, base64url (RFC 7638 §3).
@@ -190,6 +229,9 @@ pub fn thumbprint(public: &PublicKey) -> String {
         }
         PublicKey::Ed25519 { x } => {
             format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x))
+        }
+        PublicKey::X25519 { x } => {
+            format!(r#"{{"crv":"X25519","kty":"OKP","x":"{}"}}"#, encode(x))
         }
     };
     encode(digest(&SHA256, json.as_bytes()).as_ref())
@@ -253,7 +295,7 @@ impl Point {
             Curve::P521 => p521::PublicKey::from_sec1_bytes(&sec1).is_ok(),
         };
         if is_on_curve {
-            Ok(Point { sec1 })
+            Ok(Point { curve, sec1 })
         } else {
             Err(Invalid::Point)
         }
@@ -332,13 +374,18 @@ fn rsa(members: &Map<String, Value>) -> Result<PublicKey, Invalid> {
 }
 
 fn okp(members: &Map<String, Value>) -> Result<PublicKey, Invalid> {
-    if required(members, "crv")? != "Ed25519" {
-        return Err(Invalid::Unsupported);
-    }
+    let key: fn([u8; 32]) -> PublicKey = match required(members, "crv")? {
+        "Ed25519" => |x| PublicKey::Ed25519 { x },
+        "X25519" => |x| PublicKey::X25519 { x },
+        _ => return Err(Invalid::Unsupported),
+    };
     let x = octets(members, "x")?;
-    match x.try_into() {
-        Ok(x) => Ok(PublicKey::Ed25519 { x }),
-        Err(_) => Err(Invalid::Length),
+    let public = x.try_into().map(key).map_err(|_| Invalid::Length)?;
+    let is_usable = matches!(public, PublicKey::Ed25519 { .. }) || Peer::of(&public).is_some();
+    if is_usable {
+        Ok(public)
+    } else {
+        Err(Invalid::Point)
     }
 }
 
@@ -372,7 +419,7 @@ mod tests {
     fn what_is_written_can_be_read() {
         for json in [RSA, EC, ED] {
             let public = Jwk::parse(json.as_bytes()).unwrap().public;
-            let written = to_json(&public, "ES256", "sig", "k");
+            let written = to_json(&public, Some("ES256"), "sig", "k");
             let read = Jwk::parse(written.as_bytes()).unwrap();
             assert_eq!(read.public, public);
             assert_eq!(read.usage.as_deref(), Some("sig"));
@@ -402,6 +449,11 @@ mod tests {
             (EC.replace("5a0\"", "5a1\""), Invalid::Syntax), // bits after the last octet
             (EC.replace("5a0\"", "5a0=\""), Invalid::Syntax),
             (ED.replace("11qY", ""), Invalid::Length),
+            (ED.replace("Ed25519", "Ed448"), Invalid::Unsupported),
+            (
+                format!(r#"{{"kty":"OKP","crv":"X25519","x":"{:A<43}"}}"#, ""),
+                Invalid::Point,
+            ),
             (RSA.replace(n, &n[..172]), Invalid::Length), // 1024 bits
             (RSA.replace(n, &n.repeat(5)), Invalid::Length),
             (RSA.replace(n, &format!("AAAA{n}")), Invalid::Length),
@@ -434,6 +486,47 @@ mod tests {
             assert_eq!(key.is_ok(), is_usable, "{bits} {exponent:?}");
         }
         assert!(rsa_key(&[], &[3]).is_err());
+    }
+
+    #[test]
+    fn the_key_to_encrypt_to_is_the_one_that_says_so() {
+        let with = |json: &str, members: &str| json.replacen('{', &format!("{{{members},"), 1);
+        let rsa = RSA.replace(r#","alg":"RS256","kid":"2011-04-29""#, "");
+        let x25519 = r#"{"kty":"OKP","crv":"X25519","x":"hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo","kid":"x"}"#;
+        let open = with(EC, r#""kid":"open""#);
+        let used = with(EC, r#""use":"enc","kid":"used""#);
+        let named = with(EC, r#""use":"enc","alg":"ECDH-ES","kid":"named""#);
+        let signing = with(EC, r#""use":"sig","kid":"signing""#);
+        let wraps = with(&rsa, r#""key_ops":["wrapKey"],"kid":"wraps""#);
+        let verifies = with(&rsa, r#""key_ops":["verify"],"kid":"verifies""#);
+        for (keys, algorithm, kid) in [
+            (
+                vec![&*signing, &open, &used, &named],
+                "ECDH-ES",
+                Some("named"),
+            ),
+            (
+                vec![&signing, &open, &used, &named],
+                "ECDH-ES+A128KW",
+                Some("used"),
+            ),
+            (vec![&open, x25519], "ECDH-ES", Some("open")),
+            (vec![x25519, &open], "ECDH-ES+A256KW", Some("x")),
+            (vec![&signing, ED], "ECDH-ES", None),
+            (vec![&open, &verifies, &wraps], "RSA-OAEP", Some("wraps")),
+            (vec![&open, &verifies], "RSA-OAEP-256", None),
+            (vec![&wraps, &open], "dir", None),
+            (vec![&wraps, &open], "A128KW", None),
+            (vec![], "RSA-OAEP", None),
+        ] {
+            let set = format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+            let found = recipient(set.as_bytes(), algorithm.parse().unwrap());
+            let found = found.map(|jwk| jwk.kid);
+            let expected = kid.map(|kid| Some(kid.to_owned())).ok_or(Invalid::NoKey);
+            assert_eq!(found, expected, "{set} {algorithm}");
+        }
+        let alone = recipient(EC.as_bytes(), KeyManagementAlgorithm::RsaOaep);
+        assert!(!alone.unwrap().may_encrypt(KeyManagementAlgorithm::RsaOaep));
     }
 
     #[test]

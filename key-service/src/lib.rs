@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod algorithm;
+pub mod audit;
 pub mod backend;
 mod caretaker;
 pub mod clock;

@@ -1,5 +1,5 @@
-//! `key-service serve` and `key-service admin`. Exit codes: 0; 1, it did not work; 64, the command line or the
-//! configuration is wrong (EX_USAGE of sysexits.h).
+//! `key-service serve`, `admin` and `audit`. Exit codes: 0; 1, it did not work; 64, the command line or the configuration
+//! is wrong (EX_USAGE of sysexits.h); and of `audit` also 2, the log was changed, and 3, nobody who is trusted signed it.
 #![forbid(unsafe_code)]
 
 use std::io::Write as _;
@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use key_service::audit::OpenError;
 use key_service::config::Config;
 use key_service::serve::{Service, StartError};
-use key_service::{admin, backend};
+use key_service::{admin, audit, backend};
 use key_service::{hardening, log};
+use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -52,6 +54,14 @@ enum Command {
         #[command(subcommand)]
         command: admin::Command,
     },
+    /// Verifies, proves from and shows an audit log, also a copy of one; asks no service
+    Audit {
+        /// JSON
+        #[arg(long, global = true)]
+        json: bool,
+        #[command(subcommand)]
+        command: audit::command::Command,
+    },
 }
 
 /// Why the program ends without success: the sentence and the code.
@@ -74,6 +84,12 @@ fn main() -> ExitCode {
             json,
             command,
         } => administer(&config, command, json),
+        Command::Audit { json, command } => {
+            match audit::command::run(&command, json, &mut std::io::stdout().lock()) {
+                Ok(code) => return ExitCode::from(code),
+                Err(error) => Err(Failure(error.to_string(), error.code())),
+            }
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,6 +117,8 @@ fn serve(path: &Path) -> Result<(), Failure> {
     // Before anything starts: a signal that comes early ends it in order too.
     let (mut terminate, mut interrupt) = {
         let _inside = runtime.enter();
+        // So that a file that may not grow is an error to the audit log, and not the end (setrlimit(2)).
+        let _ = signal(SignalKind::from_raw(Signal::SIGXFSZ as i32)).map_err(failed)?;
         let terminate = signal(SignalKind::terminate()).map_err(failed)?;
         (terminate, signal(SignalKind::interrupt()).map_err(failed)?)
     };
@@ -110,6 +128,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
             StartError::Configuration(_)
                 | StartError::Algorithm { .. }
                 | StartError::Tls(_)
+                | StartError::Audit(OpenError::Log(_) | OpenError::Key(_))
                 | StartError::Backend(backend::Error::Unusable(_))
         );
         let code = if is_setting { USAGE } else { 1 };

@@ -23,7 +23,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use crate::keyring::Keyring;
+use crate::audit::Log;
+use crate::keyring::{Alarm, Keyring};
 use crate::service::status;
 
 /// The content type of the text format.
@@ -65,6 +66,11 @@ impl Rpc {
             Rpc::WatchPublicJwks => "WatchPublicJWKS",
             Rpc::Admin => "KeyAdmin",
         }
+    }
+
+    /// Whether it tells nothing but what is published.
+    pub(crate) fn is_public(self) -> bool {
+        matches!(self, Rpc::PublicJwks | Rpc::WatchPublicJwks)
     }
 }
 
@@ -184,10 +190,13 @@ impl Metrics {
     }
 
     /// Everything, with what is read from the keys at this moment.
-    fn text(&self, keyring: &Keyring) -> String {
+    fn text(&self, keyring: &Keyring, audit: Option<&Log>) -> String {
         let mut keys = String::new();
         // Writing to memory cannot fail.
         let _ = describe(&mut keys, keyring);
+        if let Some(log) = audit {
+            let _ = describe_audit(&mut keys, log);
+        }
         let _ = encode(&mut keys, &self.registry);
         keys
     }
@@ -217,6 +226,21 @@ fn describe(text: &mut String, keyring: &Keyring) -> std::fmt::Result {
     let snapshot = keyring.snapshot_full();
     writeln!(
         text,
+        "# HELP key_service_alarm Whether a person should look at a ring, and why."
+    )?;
+    writeln!(text, "# TYPE key_service_alarm gauge")?;
+    for ring in snapshot.rings() {
+        for alarm in Alarm::ALL {
+            let (ring_name, name) = (ring.name(), alarm.as_str());
+            let is_raised = u8::from(ring.alarms().contains(&alarm));
+            writeln!(
+                text,
+                "key_service_alarm{{ring=\"{ring_name}\",alarm=\"{name}\"}} {is_raised}"
+            )?;
+        }
+    }
+    writeln!(
+        text,
         "# HELP key_service_key_age_seconds Age of a key, with its state."
     )?;
     writeln!(text, "# TYPE key_service_key_age_seconds gauge")?;
@@ -229,6 +253,35 @@ fn describe(text: &mut String, keyring: &Keyring) -> std::fmt::Result {
                 "key_service_key_age_seconds{{ring=\"{ring}\",kid=\"{kid}\",state=\"{state}\"}} {age}"
             )?;
         }
+    }
+    Ok(())
+}
+
+fn describe_audit(text: &mut String, log: &Log) -> std::fmt::Result {
+    for (name, help, kind, value) in [
+        (
+            "audit_up",
+            "Whether the audit log is written: nothing is answered while it is not.",
+            "gauge",
+            u64::from(log.is_up()),
+        ),
+        (
+            "audit_records",
+            "Records in the audit log.",
+            "gauge",
+            log.size(),
+        ),
+        (
+            "audit_failures",
+            "Times that the audit log was not written.",
+            "counter",
+            log.failures(),
+        ),
+    ] {
+        let total = if kind == "counter" { "_total" } else { "" };
+        writeln!(text, "# HELP key_service_{name} {help}")?;
+        writeln!(text, "# TYPE key_service_{name} {kind}")?;
+        writeln!(text, "key_service_{name}{total} {value}")?;
     }
     Ok(())
 }
@@ -253,6 +306,7 @@ impl Readiness {
 pub(crate) struct Page {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) audit: Option<Arc<Log>>,
     pub(crate) ready: Arc<Readiness>,
 }
 
@@ -298,7 +352,14 @@ impl Page {
                 "text/plain",
                 "GET only\n".to_owned(),
             ),
-            "/metrics" => (StatusCode::OK, TEXT, self.metrics.text(&self.keyring)),
+            "/metrics" => {
+                let audit = self.audit.as_deref();
+                (
+                    StatusCode::OK,
+                    TEXT,
+                    self.metrics.text(&self.keyring, audit),
+                )
+            }
             "/health/live" => (StatusCode::OK, "text/plain", "live\n".to_owned()),
             "/health/ready" if self.is_ready() => {
                 (StatusCode::OK, "text/plain", "ready\n".to_owned())

@@ -17,6 +17,7 @@ use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::audit::{self, Log};
 use crate::backend::{self, Device};
 use crate::caretaker::take_care;
 use crate::clock::Clock;
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The keys a ring begins with were not made.
     #[error("keys: {0}")]
     Keys(#[from] Error),
+    /// The audit log cannot be gone on with.
+    #[error("[audit] {0}")]
+    Audit(#[from] audit::OpenError),
     /// Certificates cannot be used.
     #[error("[tls] {0}")]
     Tls(#[from] tls::Error),
@@ -81,6 +85,7 @@ pub struct Running {
     metrics: Option<SocketAddr>,
     unix: Option<PathBuf>,
     keyring: Arc<Keyring>,
+    audit: Option<Arc<Log>>,
     health: HealthReporter,
     ready: Arc<Readiness>,
     stop: watch::Sender<bool>,
@@ -113,6 +118,10 @@ impl Service {
         };
         let keyring = Arc::new(open_keys(config.clone(), clock)?);
         let sockets = bind(config)?;
+        let audit = open_audit(config, &keyring)?.map(Arc::new);
+        if audit.is_none() {
+            tracing::warn!("no [audit]: nobody can tell afterwards what was signed");
+        }
         let health = HealthReporter::new();
         let ready = Arc::new(Readiness::default());
         let (stop, stopping) = watch::channel(false);
@@ -123,6 +132,7 @@ impl Service {
             certificates,
             limits: config.listen.clone(),
             metrics: Arc::new(Metrics::new(rings)),
+            audit: audit.clone(),
             health: health.clone(),
             watchers: Watchers::default(),
             max_age: seconds(config.lifecycle.jwks_max_age),
@@ -140,6 +150,7 @@ impl Service {
                 .then(|| config.listen.unix.clone())
                 .flatten(),
             keyring,
+            audit,
             health,
             ready: Arc::clone(&ready),
             stop,
@@ -170,6 +181,7 @@ impl Service {
         let page = Arc::new(Page {
             metrics: Arc::clone(&shared.metrics),
             keyring: Arc::clone(&shared.keyring),
+            audit: shared.audit.clone(),
             ready: Arc::clone(&ready),
         });
         let reload = config.lifecycle.reload;
@@ -215,6 +227,12 @@ impl Running {
             if thread.join().is_err() {
                 tracing::error!("a thread ended by a panic");
             }
+        }
+        // The last word, when nothing comes any more.
+        if let Some(log) = self.audit.take()
+            && let Some(Err(error)) = wait_for(async move { log.checkpoint().await })
+        {
+            tracing::warn!(reason = %error, "no checkpoint of the audit log at the end");
         }
         if let Some(path) = self.unix.take() {
             // A new process removes it too, if it is still there.
@@ -286,6 +304,18 @@ fn open_keys(config: Config, clock: Clock) -> Result<Keyring, StartError> {
         Ok(Keyring::open(device, clock, settings).await?)
     });
     opened.unwrap_or_else(|| Err(std::io::Error::other("opening the keys ended by a panic").into()))
+}
+
+fn open_audit(config: &Config, keyring: &Keyring) -> Result<Option<Log>, StartError> {
+    let Some(settings) = config.audit.clone() else {
+        return Ok(None);
+    };
+    let issuer = config.policy.issuer.clone();
+    let (device, clock) = (keyring.device().clone(), keyring.clock().clone());
+    let opened = wait_for(async move { Log::open(&settings, &issuer, &device, clock).await });
+    let log = opened
+        .unwrap_or_else(|| Err(std::io::Error::other("opening it ended by a panic").into()))?;
+    Ok(Some(log))
 }
 
 fn bind(config: &Config) -> Result<Sockets, StartError> {

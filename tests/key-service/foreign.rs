@@ -1,27 +1,16 @@
-//! JOSE by other people's code, and for each step by other code than the key-service's: what that does with aws-lc is
-//! done here with RustCrypto and `jsonwebtoken`, and the other way round.
+//! JOSE by other people's code, and for each step by other code than the key-service's: signatures by `jsonwebtoken` and
+//! RustCrypto, JWEs by `jose`, the JavaScript library (tests/browser/jose.js).
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::agreement::{self, ECDH_P256};
-use aws_lc_rs::encoding::AsDer as _;
-use aws_lc_rs::rsa::{
-    KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey,
-    PrivateDecryptingKey,
-};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use getrandom::SysRng;
-use getrandom::rand_core::{TryRng as _, UnwrapErr};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use key_service::algorithm::{ContentEncryption, KeyManagementAlgorithm, SignatureAlgorithm};
-use p256::elliptic_curve::sec1::ToSec1Point as _;
+use key_service::algorithm::SignatureAlgorithm;
 use p521::ecdsa::signature::Verifier as _;
-use rsa::pkcs8::DecodePublicKey as _;
-use rsa::traits::PublicKeyParts as _;
-use rsa::{Oaep, RsaPublicKey};
-use serde_json::Value;
-use sha1::Sha1;
-use sha2::{Digest as _, Sha256};
+use serde_json::{Value, json};
 
 fn encode(octets: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(octets)
@@ -33,10 +22,6 @@ fn decode(text: &str) -> Vec<u8> {
 
 fn member(jwk: &Value, name: &str) -> Vec<u8> {
     decode(jwk[name].as_str().unwrap())
-}
-
-fn fill(octets: &mut [u8]) {
-    SysRng.try_fill_bytes(octets).unwrap();
 }
 
 /// Whether somebody else accepts the signature under this JWK.
@@ -63,173 +48,132 @@ pub(crate) fn verifies(
     jsonwebtoken::crypto::verify(&encode(signature), input, &key.unwrap(), algorithm).unwrap()
 }
 
-fn content_key(encryption: ContentEncryption, cek: &[u8]) -> LessSafeKey {
-    let algorithm = match encryption {
-        ContentEncryption::A128Gcm => &AES_128_GCM,
-        ContentEncryption::A256Gcm => &AES_256_GCM,
-    };
-    LessSafeKey::new(UnboundKey::new(algorithm, cek).unwrap())
+/// Has jobs done by `jose`, all in one process; tests/browser/jose.js says what they look like.
+fn jose(jobs: &[Value]) -> Vec<Value> {
+    let browser = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
+    let mut node = Command::new("node")
+        .arg("jose.js")
+        .current_dir(browser)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("node is installed (`make setup`)");
+    let mut stdin = node.stdin.take().unwrap();
+    let written = stdin.write_all(Value::from(jobs).to_string().as_bytes());
+    drop(stdin);
+    let output = node.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && written.is_ok(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn seal(encryption: ContentEncryption, cek: &[u8], header: &str, plaintext: &[u8]) -> String {
-    let mut nonce = [0; 12];
-    fill(&mut nonce);
-    let mut sealed = plaintext.to_vec();
-    content_key(encryption, cek)
-        .seal_in_place_append_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(header),
-            &mut sealed,
-        )
-        .unwrap();
-    let (ciphertext, tag) = sealed.split_at(plaintext.len());
-    format!("{}.{}.{}", encode(nonce), encode(ciphertext), encode(tag))
+/// A compact JWE for somebody else to make.
+pub(crate) struct Wanted<'a> {
+    pub(crate) alg: &'a str,
+    pub(crate) enc: &'a str,
+    /// A public JWK.
+    pub(crate) to: &'a Value,
+    /// Further members of the protected header.
+    pub(crate) header: Value,
 }
 
-fn concat_kdf(z: &[u8], encryption: ContentEncryption) -> Vec<u8> {
-    let enc = encryption.as_str();
-    let bits = u32::try_from(encryption.key_length() * 8).unwrap();
-    let length = u32::try_from(enc.len()).unwrap();
-    let input = [
-        &1u32.to_be_bytes(),
-        z,
-        &length.to_be_bytes(),
-        enc.as_bytes(),
-        &[0; 8],
-        &bits.to_be_bytes(),
-    ]
-    .concat();
-    Sha256::digest(input)[..encryption.key_length()].to_vec()
-}
+/// What is in them.
+pub(crate) const PLAINTEXT: &str = "{}";
 
-/// A compact JWE as somebody else makes it.
-pub(crate) fn encrypt(
-    algorithm: KeyManagementAlgorithm,
-    encryption: ContentEncryption,
-    jwk: &Value,
-    plaintext: &[u8],
-) -> String {
-    let (alg, enc, kid) = (
-        algorithm.as_str(),
-        encryption.as_str(),
-        jwk["kid"].as_str().unwrap(),
-    );
-    let mut header = serde_json::json!({ "alg": alg, "enc": enc, "kid": kid });
-    let mut cek = vec![0; encryption.key_length()];
-    fill(&mut cek);
-    let mut random = UnwrapErr(SysRng);
-    let encrypted_key = if algorithm == KeyManagementAlgorithm::EcdhEs {
-        let sec1 = [vec![4], member(jwk, "x"), member(jwk, "y")].concat();
-        let peer = p256::PublicKey::from_sec1_bytes(&sec1).unwrap();
-        let scalar = loop {
-            let mut scalar = [0; 32];
-            fill(&mut scalar);
-            if let Ok(scalar) = p256::SecretKey::from_slice(&scalar) {
-                break scalar;
+/// Compact JWEs as somebody else makes them.
+pub(crate) fn encrypt(wanted: &[Wanted<'_>]) -> Vec<String> {
+    let jobs: Vec<Value> = wanted
+        .iter()
+        .map(|wanted| {
+            let mut job = json!({
+                "do": "encrypt",
+                "alg": wanted.alg,
+                "enc": wanted.enc,
+                "key": wanted.to,
+                "plaintext": PLAINTEXT,
+                "header": wanted.header,
+            });
+            // They are hashed into the key.
+            if wanted.alg.starts_with("ECDH-ES") && wanted.enc == "A128GCM" {
+                job["apu"] = "Alice".into();
+                job["apv"] = "Bob".into();
             }
-        };
-        let z = p256::ecdh::diffie_hellman(scalar.to_nonzero_scalar(), peer.as_affine());
-        cek = concat_kdf(z.raw_secret_bytes(), encryption);
-        let own = scalar.public_key().to_sec1_point(false);
-        header["epk"] = serde_json::json!({
-            "kty": "EC",
-            "crv": "P-256",
-            "x": encode(own.x().unwrap()),
-            "y": encode(own.y().unwrap()),
-        });
-        Vec::new()
-    } else {
-        let number = |name| rsa::BoxedUint::from_be_slice_vartime(&member(jwk, name));
-        let key = RsaPublicKey::new(number("n"), number("e")).unwrap();
-        match algorithm {
-            KeyManagementAlgorithm::RsaOaep => key.encrypt(&mut random, Oaep::<Sha1>::new(), &cek),
-            _ => key.encrypt(&mut random, Oaep::<Sha256>::new(), &cek),
-        }
-        .unwrap()
-    };
-    let header = encode(header.to_string());
-    let rest = seal(encryption, &cek, &header, plaintext);
-    format!("{header}.{}.{rest}", encode(encrypted_key))
+            job
+        })
+        .collect();
+    let tokens = jose(&jobs).into_iter();
+    tokens
+        .map(|answer| answer["token"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// A recipient that is not the key-service.
-pub(crate) enum Recipient {
-    Rsa(OaepPrivateDecryptingKey, RsaPublicKey),
-    Ec(agreement::PrivateKey),
+#[derive(Clone)]
+pub(crate) struct Recipient {
+    public: Value,
+    private: Value,
 }
 
 impl Recipient {
     pub(crate) fn rsa() -> Recipient {
-        let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
-        let spki = key.public_key().as_der().unwrap();
-        let public = RsaPublicKey::from_public_key_der(spki.as_ref()).unwrap();
-        Recipient::Rsa(OaepPrivateDecryptingKey::new(key).unwrap(), public)
+        Recipient::generate(&[("RSA-OAEP", "")]).remove(0)
     }
 
     pub(crate) fn ec() -> Recipient {
-        Recipient::Ec(agreement::PrivateKey::generate(&ECDH_P256).unwrap())
+        Recipient::generate(&[("ECDH-ES", "P-256")]).remove(0)
     }
 
-    pub(crate) fn jwk(&self) -> Value {
-        match self {
-            Recipient::Rsa(_, public) => serde_json::json!({
-                "kty": "RSA",
-                "n": encode(public.n_bytes()),
-                "e": encode(public.e_bytes()),
-                "kid": "theirs",
-            }),
-            Recipient::Ec(key) => {
-                let point = key.compute_public_key().unwrap();
-                let (x, y) = point.as_ref()[1..].split_at(32);
-                serde_json::json!({
-                    "kty": "EC",
-                    "crv": "P-256",
-                    "x": encode(x),
-                    "y": encode(y),
-                    "kid": "theirs",
-                })
+    /// With keys for these "alg"s, on these curves.
+    pub(crate) fn generate(kinds: &[(&str, &str)]) -> Vec<Recipient> {
+        let jobs: Vec<Value> = kinds
+            .iter()
+            .map(|(alg, crv)| match *crv {
+                "" => json!({ "do": "generate", "alg": alg }),
+                crv => json!({ "do": "generate", "alg": alg, "crv": crv }),
+            })
+            .collect();
+        let recipient = |mut pair: Value| {
+            let mut public = pair["public"].take();
+            public["kid"] = "theirs".into();
+            Recipient {
+                public,
+                private: pair["private"].take(),
             }
+        };
+        jose(&jobs).into_iter().map(recipient).collect()
+    }
+
+    /// One that shares a secret with us.
+    pub(crate) fn with_secret(secret: &str) -> Recipient {
+        Recipient {
+            public: Value::Null,
+            private: json!({ "secret": secret }),
         }
+    }
+
+    /// The public key.
+    pub(crate) fn jwk(&self) -> Value {
+        self.public.clone()
     }
 
     /// Header and plaintext.
     pub(crate) fn decrypt(&self, token: &str) -> (Value, Vec<u8>) {
-        let segments: Vec<&str> = token.split('.').collect();
-        let [protected, encrypted_key, nonce, ciphertext, tag] = segments[..] else {
-            panic!("not a compact JWE");
-        };
-        let header: Value = serde_json::from_slice(&decode(protected)).unwrap();
-        let encryption: ContentEncryption = header["enc"].as_str().unwrap().parse().unwrap();
-        let cek = match self {
-            Recipient::Rsa(key, _) => {
-                let scheme = match header["alg"].as_str().unwrap() {
-                    "RSA-OAEP" => &OAEP_SHA1_MGF1SHA1,
-                    _ => &OAEP_SHA256_MGF1SHA256,
-                };
-                let mut cek = vec![0; key.min_output_size()];
-                key.decrypt(scheme, &decode(encrypted_key), &mut cek, None)
-                    .unwrap()
-                    .to_vec()
-            }
-            Recipient::Ec(key) => {
-                assert_eq!(encrypted_key, "");
-                let epk = &header["epk"];
-                let sec1 = [vec![4], member(epk, "x"), member(epk, "y")].concat();
-                let peer = agreement::UnparsedPublicKey::new(&ECDH_P256, sec1);
-                agreement::agree(key, peer, "no agreement", |z| Ok(concat_kdf(z, encryption)))
-                    .unwrap()
-            }
-        };
-        let nonce: [u8; 12] = decode(nonce).try_into().unwrap();
-        let mut sealed = [decode(ciphertext), decode(tag)].concat();
-        let plaintext = content_key(encryption, &cek)
-            .open_in_place(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(protected),
-                &mut sealed,
-            )
-            .unwrap()
-            .to_vec();
-        (header, plaintext)
+        decrypt(&[(self, token)]).remove(0)
     }
+}
+
+/// Header and plaintext of each.
+pub(crate) fn decrypt(tokens: &[(&Recipient, &str)]) -> Vec<(Value, Vec<u8>)> {
+    let jobs: Vec<Value> = tokens
+        .iter()
+        .map(|(by, token)| json!({ "do": "decrypt", "key": by.private, "token": token }))
+        .collect();
+    let opened = |mut answer: Value| {
+        let plaintext = answer["plaintext"].as_str();
+        let plaintext = plaintext.unwrap_or_else(|| panic!("{}", answer["error"]));
+        let plaintext = plaintext.as_bytes().to_vec();
+        (answer["header"].take(), plaintext)
+    };
+    jose(&jobs).into_iter().map(opened).collect()
 }

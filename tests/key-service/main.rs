@@ -1,12 +1,21 @@
 //! The key-service, seen from outside: one binary, one file per behaviour.
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod callers;
 mod contract;
+mod decrypt;
 mod foreign;
+mod gate;
+mod lifecycle;
+mod mac;
+mod nested;
 mod policy;
+mod replicas;
 mod rotation;
 mod running;
+mod seal;
+mod shared_secret;
 mod sign;
 mod surface;
 mod token;

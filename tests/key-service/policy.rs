@@ -4,7 +4,7 @@ use proto::v1::{self, Profile};
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::running::{ISSUER, KeyService, id_token, item};
+use crate::running::{ISSUER, KeyService, TOKEN_ISSUER, id_token, item};
 
 #[tokio::test]
 async fn every_rule_refuses_by_its_name() {
@@ -81,6 +81,19 @@ name = "client-assertion/ES256"
             id_ring,
             Profile::IdToken,
             id(json!({ "iss": "https://evil.example" })),
+            "issuer",
+        ),
+        // S1-12: a name that is no URL.
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "iss": TOKEN_ISSUER })),
+            "",
+        ),
+        (
+            id_ring,
+            Profile::IdToken,
+            id(json!({ "iss": format!("{TOKEN_ISSUER}2") })),
             "issuer",
         ),
         (

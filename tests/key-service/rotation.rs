@@ -95,6 +95,24 @@ async fn five_rotations_and_every_token_verifies() {
 }
 
 #[tokio::test]
+async fn so_many_keys_wait_and_no_more() {
+    let service = KeyService::with_rings(&[RING]);
+    let mut admin = service.admin().await;
+    // The standby is the first of the eight.
+    for _ in 0..7 {
+        admin.rotate_key(rotation(false)).await.unwrap();
+    }
+    for dry_run in [true, false] {
+        let refused = admin.rotate_key(rotation(dry_run)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert!(refused.message().starts_with("rotation.queue: "));
+    }
+    // One that begins to sign makes room.
+    later(&service, LEAD + GENERATION + 2);
+    admin.rotate_key(rotation(false)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_dry_run_makes_nothing() {
     let service = KeyService::with_rings(&[RING]);
     let mut admin = service.admin().await;

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use key_service::backend;
 use key_service::clock::Clock;
 use key_service::config::Config;
 use key_service::serve::{Running, Service};
@@ -17,6 +18,7 @@ use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 pub(crate) const ISSUER: &str = "https://issuer.example";
+pub(crate) const TOKEN_ISSUER: &str = "itsyouonline";
 pub(crate) const GATEWAY: &str = "spiffe://signet/oidc-gateway";
 pub(crate) const OPERATOR: &str = "spiffe://signet/admin";
 /// Seconds that a key is published before it signs.
@@ -39,7 +41,9 @@ impl KeyService {
             .iter()
             .map(|ring| match ring.split_once('/') {
                 Some((_, alg))
-                    if alg.starts_with("RSA-OAEP") || alg == "ECDH-ES" || alg == "A256GCM" =>
+                    if ["RSA-OAEP", "ECDH-ES", "A256GCM"]
+                        .iter()
+                        .any(|it| alg.starts_with(it)) =>
                 {
                     format!("[[rings]]\nname = \"{ring}\"\n")
                 }
@@ -51,6 +55,16 @@ impl KeyService {
 
     /// One that has these further tables in its configuration.
     pub(crate) fn start(tables: &str) -> KeyService {
+        KeyService::configured(tables, |_| ())
+    }
+
+    /// The same with its keys elsewhere.
+    pub(crate) fn start_at(home: &backend::Settings, tables: &str) -> KeyService {
+        KeyService::configured(tables, |config| config.backend = home.clone())
+    }
+
+    /// One whose configuration is changed before it starts.
+    pub(crate) fn configured(tables: &str, change: impl FnOnce(&mut Config)) -> KeyService {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("test CA").unwrap();
         write_certificate(folder.path(), &authority);
@@ -59,7 +73,8 @@ impl KeyService {
         fs::write(&passphrase, "correct horse battery staple").unwrap();
         fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600)).unwrap();
         let clock = Clock::movable();
-        let config = Config::parse(&configuration(tables), folder.path()).unwrap();
+        let mut config = Config::parse(&configuration(tables), folder.path()).unwrap();
+        change(&mut config);
         KeyService {
             running: Service::start_at(&config, clock.clone()).unwrap(),
             authority,
@@ -192,6 +207,7 @@ retention = "2h"
 
 [policy]
 issuer = "{ISSUER}"
+token_issuer = "{TOKEN_ISSUER}"
 
 [metrics]
 address = "127.0.0.1:0"
@@ -224,6 +240,24 @@ pub(crate) async fn sign(
     let items = vec![item(ring, v1::Profile::IdToken, &id_token(now))];
     let mut response = keys.sign(v1::SignRequest { items }).await?.into_inner();
     Ok(response.items.remove(0))
+}
+
+/// A secret of somebody's, sealed so that it can be used and never told.
+pub(crate) async fn wrapped(
+    keys: &mut KeyServiceClient<Channel>,
+    context: &str,
+    secret: &[u8],
+    alg: &str,
+) -> v1::WrappedSecret {
+    let request = v1::WrapRequest {
+        plaintext: secret.to_vec().into(),
+        to: Some(v1::wrap_request::To::Context(context.to_owned())),
+    };
+    v1::WrappedSecret {
+        sealed: keys.wrap(request).await.unwrap().into_inner().compact,
+        context: context.to_owned(),
+        alg: alg.to_owned(),
+    }
 }
 
 /// A request to verify a compact JWS.

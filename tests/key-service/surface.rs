@@ -11,7 +11,7 @@ use crate::running::{GATEWAY, KeyService, caller, sign};
 
 const RING: &str = "id-token/ES256";
 
-fn get(address: SocketAddr, path: &str) -> String {
+pub(crate) fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,

@@ -1,18 +1,54 @@
-//! Wrap and Decrypt (RFC 7516): towards others' keys, what is addressed to us, and what we seal for ourselves.
+//! Wrap (RFC 7516, RFC 7518 §4 and §5): towards others' keys, and under the secrets that they share with
+//! us. S2-13, S2-16, S2-22.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proto::v1::{self, decrypt_request, recipient, wrap_request};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::running::{KeyService, jwks};
+use crate::foreign::{self, Recipient};
+use crate::running::{KeyService, jwks, wrapped};
 
-const ENCRYPTIONS: [&str; 2] = ["A128GCM", "A256GCM"];
+pub(crate) const RSA: [&str; 2] = ["RSA-OAEP", "RSA-OAEP-256"];
+pub(crate) const AGREEMENT: [&str; 4] = [
+    "ECDH-ES",
+    "ECDH-ES+A128KW",
+    "ECDH-ES+A192KW",
+    "ECDH-ES+A256KW",
+];
+const SYMMETRIC: [&str; 7] = [
+    "A128KW",
+    "A192KW",
+    "A256KW",
+    "dir",
+    "A128GCMKW",
+    "A192GCMKW",
+    "A256GCMKW",
+];
+pub(crate) const ENCRYPTIONS: [&str; 6] = [
+    "A128CBC-HS256",
+    "A192CBC-HS384",
+    "A256CBC-HS512",
+    "A128GCM",
+    "A192GCM",
+    "A256GCM",
+];
+pub(crate) const RINGS: [&str; 6] = [
+    "request-object/RSA-OAEP",
+    "request-object/RSA-OAEP-256",
+    "request-object/ECDH-ES",
+    "request-object/ECDH-ES-P384",
+    "request-object/ECDH-ES-P521",
+    "request-object/ECDH-ES-X25519",
+];
+const SECRET: &str = "a client's secret";
 
-fn to(jwk: &Value, alg: &str, enc: &str) -> v1::WrapRequest {
+fn to(key: recipient::Key, alg: &str, enc: &str) -> v1::WrapRequest {
     v1::WrapRequest {
         plaintext: "the plaintext".into(),
         to: Some(wrap_request::To::Recipient(v1::Recipient {
-            key: Some(recipient::Key::Jwk(jwk.to_string().into())),
+            key: Some(key),
             alg: alg.to_owned(),
             enc: enc.to_owned(),
             cty: "JWT".to_owned(),
@@ -20,170 +56,316 @@ fn to(jwk: &Value, alg: &str, enc: &str) -> v1::WrapRequest {
     }
 }
 
-fn open(token: &str) -> v1::DecryptRequest {
+fn jwk(jwk: &Value) -> recipient::Key {
+    recipient::Key::Jwk(jwk.to_string().into())
+}
+
+pub(crate) fn open(token: &str) -> v1::DecryptRequest {
     v1::DecryptRequest {
         ciphertext: Some(decrypt_request::Ciphertext::CompactJwe(token.to_owned())),
     }
 }
 
-fn unseal(sealed: &str, context: &str) -> v1::DecryptRequest {
-    v1::DecryptRequest {
-        ciphertext: Some(decrypt_request::Ciphertext::Sealed(v1::Sealed {
-            sealed: sealed.to_owned(),
-            context: context.to_owned(),
-        })),
-    }
-}
-
-fn refusal<T>(outcome: Result<T, Status>) -> (Code, String) {
+pub(crate) fn refusal<T>(outcome: Result<T, Status>) -> (Code, String) {
     let status = outcome.err().unwrap();
     (status.code(), status.message().to_owned())
 }
 
 #[tokio::test]
-async fn what_is_addressed_to_us_is_opened() {
-    let algorithms = ["RSA-OAEP", "RSA-OAEP-256", "ECDH-ES"];
-    let rings = algorithms.map(|alg| format!("request-object/{alg}"));
-    let service = KeyService::with_rings(&[&rings[0], &rings[1], &rings[2], "id-token/ES256"]);
+async fn s2_13_others_read_what_is_encrypted_to_them() {
+    let service = KeyService::with_rings(&["seal/A256GCM"]);
     let mut keys = service.keys().await;
-    let published = jwks(&mut keys).await;
-    let set: Value = serde_json::from_slice(&published.jwks).unwrap();
-    let not_decrypted = (Code::InvalidArgument, "not decrypted".to_owned());
-    for alg in algorithms {
-        let jwk = set["keys"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|jwk| jwk["alg"] == alg)
-            .unwrap();
-        assert_eq!(jwk["use"], "enc");
-        for enc in ENCRYPTIONS {
-            let token = keys
-                .wrap(to(jwk, alg, enc))
-                .await
-                .unwrap()
-                .into_inner()
-                .compact;
-            let opened = keys.decrypt(open(&token)).await.unwrap().into_inner();
-            assert_eq!(opened.plaintext, "the plaintext", "{alg} {enc}");
-            let header: Value = serde_json::from_slice(&opened.header).unwrap();
-            assert_eq!(
-                (&header["alg"], &header["enc"], &header["cty"]),
-                (&alg.into(), &enc.into(), &"JWT".into())
-            );
+    let shared = recipient::Key::WrappedSecret(
+        wrapped(&mut keys, "use-only:client-secret/c", SECRET.as_bytes(), "").await,
+    );
+    let secret = Recipient::with_secret(SECRET);
+    let theirs = Recipient::generate(&[
+        ("RSA-OAEP", ""),
+        ("ECDH-ES", "P-256"),
+        ("ECDH-ES", "P-384"),
+        ("ECDH-ES", "P-521"),
+        ("ECDH-ES", "X25519"),
+    ]);
+    let mut rows: Vec<(&Recipient, recipient::Key, &[&str])> = vec![
+        (&secret, shared, &SYMMETRIC),
+        (&theirs[0], jwk(&theirs[0].jwk()), &RSA),
+    ];
+    for recipient in &theirs[1..] {
+        rows.push((recipient, jwk(&recipient.jwk()), &AGREEMENT));
+    }
+    // A JWK Set: the first key that is for the algorithm.
+    let set = json!({ "keys": theirs.iter().map(Recipient::jwk).collect::<Vec<_>>() });
+    rows.push((&theirs[0], jwk(&set), &RSA));
+    rows.push((&theirs[1], jwk(&set), &AGREEMENT));
 
-            // One answer, whatever is wrong.
-            for (at, from) in [(1, '.'), (2, '.'), (3, '.'), (4, '.')] {
-                let mut segments: Vec<String> = token.split(from).map(str::to_owned).collect();
-                let segment = &mut segments[at];
-                if segment.is_empty() {
-                    continue;
-                }
-                let other = if segment.starts_with('A') { "B" } else { "A" };
-                segment.replace_range(0..1, other);
-                assert_eq!(
-                    refusal(keys.decrypt(open(&segments.join("."))).await),
-                    not_decrypted,
-                    "{alg} {enc} {at}"
-                );
+    let mut tokens = Vec::new();
+    for (recipient, key, algorithms) in rows {
+        for alg in algorithms {
+            for enc in ENCRYPTIONS {
+                let answer = keys.wrap(to(key.clone(), alg, enc)).await;
+                let row = format!("S2-13 {alg} {enc}");
+                let token = answer.expect(&row).into_inner().compact;
+                tokens.push((recipient, token, row));
             }
         }
     }
-    for token in ["", "a.b.c", "a.b.c.d.e", &"x".repeat(200_000)] {
-        assert_eq!(refusal(keys.decrypt(open(token)).await), not_decrypted);
-    }
-    let signing = set["keys"]
-        .as_array()
-        .unwrap()
+    let given: Vec<_> = tokens
         .iter()
-        .find(|jwk| jwk["use"] == "sig")
-        .unwrap();
-    for (alg, enc) in [
-        ("ECDH-ES", "A128GCM"),
-        ("RSA1_5", "A128GCM"),
-        ("RSA-OAEP", "A128CBC-HS256"),
-        ("dir", "A256GCM"),
-    ] {
-        assert_eq!(
-            refusal(keys.wrap(to(signing, alg, enc)).await).0,
-            Code::InvalidArgument,
-            "{alg} {enc}"
+        .map(|(by, token, _)| (*by, &**token))
+        .collect();
+    for ((header, plaintext), (_, _, row)) in foreign::decrypt(&given).iter().zip(&tokens) {
+        assert_eq!(plaintext, b"the plaintext", "{row}");
+        let said = (&header["alg"], &header["enc"], &header["cty"]);
+        let mut names = row.split(' ').skip(1).map(Value::from);
+        let expected = (
+            &names.next().unwrap(),
+            &names.next().unwrap(),
+            &"JWT".into(),
         );
+        assert_eq!(said, expected, "{row}");
     }
 }
 
 #[tokio::test]
-async fn what_we_sealed_opens_in_its_context_only() {
+async fn s2_13_a_recipient_that_cannot_be_is_refused() {
     let service = KeyService::with_rings(&["seal/A256GCM", "id-token/ES256"]);
     let mut keys = service.keys().await;
-    let seal = |context: &str| v1::WrapRequest {
-        plaintext: "a secret".into(),
-        to: Some(wrap_request::To::Context(context.to_owned())),
+    let theirs = Recipient::generate(&[
+        ("RSA-OAEP", ""),
+        ("ECDH-ES", "P-256"),
+        ("ECDH-ES", "X25519"),
+    ]);
+    let [rsa, ec, okp] = [0, 1, 2].map(|at: usize| theirs[at].jwk());
+    let with = |jwk: &Value, name: &str, value: Value| {
+        let mut jwk = jwk.clone();
+        jwk[name] = value;
+        self::jwk(&jwk)
     };
-    let sealed = keys
-        .wrap(seal("session/1"))
-        .await
-        .unwrap()
-        .into_inner()
-        .compact;
-    let again = keys
-        .wrap(seal("session/1"))
-        .await
-        .unwrap()
-        .into_inner()
-        .compact;
-    assert_ne!(sealed, again);
-    let opened = keys
-        .decrypt(unseal(&sealed, "session/1"))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(
-        (opened.plaintext.as_ref(), opened.header.len()),
-        (&b"a secret"[..], 0)
-    );
-    for context in ["session/2", "", "Session/1"] {
-        assert_eq!(
-            refusal(keys.decrypt(unseal(&sealed, context)).await).0,
-            Code::InvalidArgument,
-            "{context}"
-        );
+    let short = URL_SAFE_NO_PAD.encode([vec![0xff; 127], vec![1]].concat());
+    let secret = wrapped(&mut keys, "use-only:client-secret/c", b"secret", "").await;
+    let told = wrapped(&mut keys, "session/1", b"secret", "").await;
+    let mut swapped = secret.clone();
+    swapped.context = "use-only:client-secret/d".to_owned();
+    let secret = recipient::Key::WrappedSecret(secret);
+    let set = jwk(&json!({ "keys": [ec, okp] }));
+    let nothing = jwk(&json!({ "keys": [] }));
+    let private = jwk(&json!({ "keys": [rsa, { "kty": "oct", "k": "AAAA" }] }));
+    let no_key = (Code::InvalidArgument, "key not accepted");
+    let no_algorithm = (Code::InvalidArgument, "algorithm not supported");
+    let rows = [
+        (
+            "RSA for ECDH-ES",
+            jwk(&rsa),
+            "ECDH-ES",
+            "A128GCM",
+            no_algorithm,
+        ),
+        (
+            "EC for RSA-OAEP",
+            jwk(&ec),
+            "RSA-OAEP",
+            "A128GCM",
+            no_algorithm,
+        ),
+        ("EC for dir", jwk(&ec), "dir", "A128GCM", no_algorithm),
+        (
+            "RSA for A128KW",
+            jwk(&rsa),
+            "A128KW",
+            "A128GCM",
+            no_algorithm,
+        ),
+        ("RSA1_5", jwk(&rsa), "RSA1_5", "A128GCM", no_algorithm),
+        (
+            "RSA-OAEP-512",
+            jwk(&rsa),
+            "RSA-OAEP-512",
+            "A128GCM",
+            no_algorithm,
+        ),
+        (
+            "PBES2",
+            secret.clone(),
+            "PBES2-HS256+A128KW",
+            "A128GCM",
+            no_algorithm,
+        ),
+        ("none", jwk(&rsa), "none", "A128GCM", no_algorithm),
+        ("no enc", jwk(&rsa), "RSA-OAEP", "", no_algorithm),
+        (
+            "another enc",
+            jwk(&rsa),
+            "RSA-OAEP",
+            "A512GCM",
+            no_algorithm,
+        ),
+        (
+            "a key to sign with",
+            with(&rsa, "use", "sig".into()),
+            "RSA-OAEP",
+            "A128GCM",
+            no_algorithm,
+        ),
+        (
+            "a key for another alg",
+            with(&ec, "alg", "ECDH-ES".into()),
+            "ECDH-ES+A128KW",
+            "A128GCM",
+            no_algorithm,
+        ),
+        (
+            "a key for other operations",
+            with(&ec, "key_ops", json!(["verify"])),
+            "ECDH-ES",
+            "A128GCM",
+            no_algorithm,
+        ),
+        (
+            "a short RSA key",
+            with(&rsa, "n", short.into()),
+            "RSA-OAEP",
+            "A128GCM",
+            no_key,
+        ),
+        (
+            "a point off its curve",
+            with(&ec, "y", ec["x"].clone()),
+            "ECDH-ES",
+            "A128GCM",
+            no_key,
+        ),
+        (
+            "another curve's name",
+            with(&ec, "crv", "P-521".into()),
+            "ECDH-ES",
+            "A128GCM",
+            no_key,
+        ),
+        (
+            "Ed25519",
+            with(&okp, "crv", "Ed25519".into()),
+            "ECDH-ES",
+            "A128GCM",
+            no_algorithm,
+        ),
+        (
+            "X25519 of small order",
+            with(&okp, "x", "A".repeat(43).into()),
+            "ECDH-ES",
+            "A128GCM",
+            no_key,
+        ),
+        (
+            "a private key",
+            with(&ec, "d", "AAAA".into()),
+            "ECDH-ES",
+            "A128GCM",
+            no_key,
+        ),
+        (
+            "a symmetric key",
+            jwk(&json!({ "kty": "oct", "k": "AAAA" })),
+            "dir",
+            "A128GCM",
+            no_key,
+        ),
+        (
+            "a set without such a key",
+            set.clone(),
+            "RSA-OAEP",
+            "A128GCM",
+            no_key,
+        ),
+        ("an empty set", nothing, "RSA-OAEP", "A128GCM", no_key),
+        (
+            "a set with a secret",
+            private,
+            "RSA-OAEP",
+            "A128GCM",
+            no_key,
+        ),
+        ("no JWK", jwk(&json!([])), "RSA-OAEP", "A128GCM", no_key),
+        (
+            "a secret for RSA-OAEP",
+            secret.clone(),
+            "RSA-OAEP",
+            "A128GCM",
+            no_algorithm,
+        ),
+        (
+            "a secret for ECDH-ES",
+            secret.clone(),
+            "ECDH-ES+A128KW",
+            "A128GCM",
+            no_algorithm,
+        ),
+        (
+            "a secret that could be told",
+            recipient::Key::WrappedSecret(told),
+            "dir",
+            "A128GCM",
+            (Code::PermissionDenied, "not allowed"),
+        ),
+        (
+            "another client's secret",
+            recipient::Key::WrappedSecret(swapped),
+            "dir",
+            "A128GCM",
+            (Code::InvalidArgument, "not decrypted"),
+        ),
+    ];
+    for (row, key, alg, enc, (code, text)) in rows {
+        let answer = refusal(keys.wrap(to(key, alg, enc)).await);
+        assert_eq!(answer, (code, text.to_owned()), "S2-13 {row}");
     }
-    // It is not a token that somebody sent us.
-    assert_eq!(
-        refusal(keys.decrypt(open(&sealed)).await).0,
-        Code::InvalidArgument
-    );
-    // Use-only: never told.
-    let used = keys
-        .wrap(seal("use-only:client/1"))
-        .await
-        .unwrap()
-        .into_inner()
-        .compact;
-    assert_eq!(
-        refusal(keys.decrypt(unseal(&used, "use-only:client/1")).await).0,
-        Code::PermissionDenied
-    );
-    assert_eq!(refusal(keys.wrap(seal("")).await).0, Code::InvalidArgument);
+    // The nearest that is legal.
+    for (key, alg) in [
+        (with(&rsa, "use", "enc".into()), "RSA-OAEP"),
+        (with(&ec, "alg", "ECDH-ES".into()), "ECDH-ES"),
+        (
+            with(&ec, "key_ops", json!(["deriveBits"])),
+            "ECDH-ES+A128KW",
+        ),
+        (jwk(&okp), "ECDH-ES"),
+        (set, "ECDH-ES"),
+        (secret.clone(), "dir"),
+    ] {
+        keys.wrap(to(key, alg, "A128GCM")).await.expect(alg);
+    }
+    let mut long = to(jwk(&ec), "ECDH-ES", "A128GCM");
+    long.plaintext = vec![0; 64 * 1024 + 1].into();
+    let mut odd = to(jwk(&ec), "ECDH-ES", "A128GCM");
+    if let Some(wrap_request::To::Recipient(recipient)) = &mut odd.to {
+        recipient.cty = "x".repeat(256);
+    }
+    let nobody = v1::WrapRequest::default();
+    for (request, text) in [
+        (long, "plaintext is too long"),
+        (odd, "cty is too long"),
+        (nobody, "to is missing"),
+    ] {
+        let answer = refusal(keys.wrap(request).await);
+        assert_eq!(answer, (Code::InvalidArgument, text.to_owned()));
+    }
+}
 
-    // A sealing key never shows and, rotated, still opens.
-    let published = jwks(&mut keys).await;
-    assert!(
-        published
-            .keys
-            .iter()
-            .all(|key| key.ring == "id-token/ES256")
-    );
-    let mut admin = service.admin().await;
-    let rotate = v1::RotateKeyRequest {
-        ring: "seal/A256GCM".to_owned(),
-        dry_run: false,
-    };
-    admin.rotate_key(rotate).await.unwrap();
-    service
-        .clock
-        .advance(std::time::Duration::from_secs(10_000_000));
-    service.running.keyring().refresh();
-    assert!(keys.decrypt(unseal(&sealed, "session/1")).await.is_ok());
+#[tokio::test]
+async fn s2_16_capabilities_say_what_works() {
+    for (rings, decrypt, enc, wrap) in [
+        (vec!["id-token/ES256"], 0, 0, 2 + 4),
+        (vec!["id-token/ES256", "seal/A256GCM"], 0, 0, 2 + 4 + 7),
+        ([&RINGS[..], &["seal/A256GCM"]].concat(), 6, 6, 2 + 4 + 7),
+    ] {
+        let service = KeyService::with_rings(&rings);
+        let published = jwks(&mut service.keys().await).await;
+        let can = published.capabilities.unwrap();
+        assert_eq!(can.decrypt_rings, RINGS[..decrypt], "S2-16 {rings:?}");
+        assert_eq!(can.decrypt_enc, ENCRYPTIONS[..enc], "S2-16 {rings:?}");
+        assert_eq!(can.wrap_enc, ENCRYPTIONS, "S2-16 {rings:?}");
+        assert_eq!(can.wrap_alg.len(), wrap, "S2-16 {rings:?}");
+        assert_eq!(can.seal, wrap > 6);
+        for alg in RSA.iter().chain(&AGREEMENT) {
+            assert!(can.wrap_alg.iter().any(|it| it == alg), "S2-16 {alg}");
+        }
+    }
 }

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{
-    Curve, Error, Facts, KeyId, Label, Listing, Point, SecretBytes, Session, StoredKey, Tombstone,
+    Error, Facts, KeyId, Label, Listing, Peer, SecretBytes, Session, StoredKey, Tombstone,
 };
 use super::{pkcs11, software};
-use crate::algorithm::{KeyManagementAlgorithm, SignatureAlgorithm};
+use crate::algorithm::{DecryptionAlgorithm, SignatureAlgorithm};
 
 /// What is signed and encrypted to try a key: no JWS begins with it (RFC 7515 §3.1: a base64url header).
 pub(super) const CANARY: &[u8] = b"(canary)";
@@ -166,6 +166,15 @@ impl Device {
         self.write(move |session| session.bury(&tombstone)).await
     }
 
+    /// See [`Session::destroy`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn destroy(&self, key: &KeyId) -> Result<(), Error> {
+        let key = key.clone();
+        self.write(move |session| session.destroy(&key)).await
+    }
+
     /// See [`Session::sign`]. Not asked any more when `deadline` has passed before a lane is free.
     ///
     /// # Errors
@@ -197,7 +206,7 @@ impl Device {
     pub async fn unwrap_key(
         &self,
         key: &KeyId,
-        algorithm: KeyManagementAlgorithm,
+        algorithm: DecryptionAlgorithm,
         ciphertext: Vec<u8>,
         deadline: Option<Instant>,
     ) -> Result<SecretBytes, Error> {
@@ -221,16 +230,36 @@ impl Device {
     pub async fn agree(
         &self,
         key: &KeyId,
-        curve: Curve,
-        peer: Point,
+        peer: Peer,
         deadline: Option<Instant>,
     ) -> Result<SecretBytes, Error> {
         match &self.execution {
-            Execution::Inline(session) => session.agree(key, curve, &peer),
+            Execution::Inline(session) => session.agree(key, &peer),
             Execution::Lanes(lanes) => {
                 let key = key.clone();
                 lanes
-                    .ask(deadline, move |session| session.agree(&key, curve, &peer))
+                    .ask(deadline, move |session| session.agree(&key, &peer))
+                    .await
+            }
+        }
+    }
+
+    /// See [`Session::mac`].
+    ///
+    /// # Errors
+    /// As for [`Device::sign`].
+    pub async fn mac(
+        &self,
+        key: &KeyId,
+        input: Bytes,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<u8>, Error> {
+        match &self.execution {
+            Execution::Inline(session) => session.mac(key, &input),
+            Execution::Lanes(lanes) => {
+                let key = key.clone();
+                lanes
+                    .ask(deadline, move |session| session.mac(&key, &input))
                     .await
             }
         }

@@ -5,6 +5,7 @@
 //! through lanes, threads that each own one session (PKCS#11).
 
 mod device;
+mod peer;
 pub mod pkcs11;
 mod record;
 mod rsa_bits;
@@ -15,9 +16,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, RingName, SignatureAlgorithm};
+use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, RingName, SignatureAlgorithm};
 
 pub use device::{Device, Settings, State};
+pub use peer::{Peer, Point};
 pub use rsa_bits::RsaBits;
 
 /// The longest note on a tombstone, in characters.
@@ -68,6 +70,11 @@ pub enum PublicKey {
     },
     /// RFC 8037.
     Ed25519 {
+        /// The public key, 32 octets.
+        x: [u8; 32],
+    },
+    /// RFC 8037, for key agreement alone.
+    X25519 {
         /// The public key, 32 octets.
         x: [u8; 32],
     },
@@ -196,6 +203,9 @@ pub trait Session {
     /// Writes a tombstone; durable when this returns.
     fn bury(&self, tombstone: &Tombstone) -> Result<(), Error>;
 
+    /// Deletes a key's material. What is gone already needs no deletion.
+    fn destroy(&self, key: &KeyId) -> Result<(), Error>;
+
     /// Signs `input` (not a digest) as JWS wants it: ECDSA as r‖s (RFC 7518 §3.4), RSA as long as the modulus.
     fn sign(
         &self,
@@ -208,12 +218,15 @@ pub trait Session {
     fn unwrap_key(
         &self,
         key: &KeyId,
-        algorithm: KeyManagementAlgorithm,
+        algorithm: DecryptionAlgorithm,
         ciphertext: &[u8],
     ) -> Result<SecretBytes, Error>;
 
-    /// ECDH: the first coordinate of the shared point. `peer` is a point that was checked to be on the curve.
-    fn agree(&self, key: &KeyId, curve: Curve, peer: &Point) -> Result<SecretBytes, Error>;
+    /// ECDH: the first coordinate of the shared point (RFC 7518 §4.6), or what X25519 gives (RFC 8037 §3.2).
+    fn agree(&self, key: &KeyId, peer: &Peer) -> Result<SecretBytes, Error>;
+
+    /// HMAC with SHA-256: 32 octets.
+    fn mac(&self, key: &KeyId, input: &[u8]) -> Result<Vec<u8>, Error>;
 
     /// AES-256-GCM with a nonce of 96 bits: ciphertext ‖ tag.
     fn seal(
@@ -232,11 +245,4 @@ pub trait Session {
         aad: &[u8],
         sealed: &[u8],
     ) -> Result<SecretBytes, Error>;
-}
-
-/// A point that is on its curve.
-#[derive(Debug, Clone)]
-pub struct Point {
-    /// SEC 1 uncompressed: 04 ‖ x ‖ y.
-    pub sec1: Vec<u8>,
 }

@@ -135,6 +135,10 @@ mod tests {
         for text in [
             "k1/id-token/ES256/1/1700000000",
             "k1/seal/A256GCM/18446744073709551615/-1",
+            "k1/request-object/ECDH-ES-P384/1/1700000000",
+            "k1/request-object/ECDH-ES-X25519/1/1700000000",
+            "k1/mac/HS256/1/1",
+            "k1/pairwise-subject/HS256/1/1",
         ] {
             assert_eq!(text.parse::<Label>().unwrap().to_string(), text);
         }
@@ -149,6 +153,13 @@ mod tests {
             "k1/id-token/ES256/+1/1",
             "k1/id-token/ES256/1/1 ",
             "k1/id-token/none/1/1",
+            // Not what a key computes.
+            "k1/request-object/ECDH-ES+A128KW/1/1",
+            "k1/request-object/A128KW/1/1",
+            "k1/request-object/dir/1/1",
+            "k1/id-token/HS256/1/1",
+            "k1/mac/HS512/1/1",
+            "k1/mac/ES256/1/1",
             "k1/ID-token/ES256/1/1",
             "K1/id-token/ES256/1/1",
         ] {

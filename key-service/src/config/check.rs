@@ -1,9 +1,10 @@
 //! What a type cannot say: which settings go together, and the inequalities of the keys' life cycle, with the numbers.
 
 use std::collections::HashSet;
+use std::iter;
 use std::time::Duration;
 
-use super::{Allow, Config, Invalid, Ring};
+use super::{Allow, Config, Invalid, Period, Ring};
 use crate::algorithm::{RingAlgorithm, RingName};
 use crate::keyring::policy::{Policy, Profile};
 use crate::keyring::{self, RingSettings};
@@ -14,6 +15,7 @@ impl Config {
         self.check_callers()?;
         self.check_lifecycle()?;
         self.check_policy()?;
+        self.check_audit()?;
         keyring(self)?;
         Ok(())
     }
@@ -70,7 +72,7 @@ impl Config {
         Ok(())
     }
 
-    /// `lead ≥ JWK Set max-age + gateway refresh + skew`; `retention ≥ longest token life + skew`. What a key's making
+    /// `lead ≥ JWK Set max-age + gateway refresh + skew`; `retention ≥ longest token life + gate limit + skew`. What a key's making
     /// takes is not in the sum: `generation` passes before the lead begins (`keyring/rotation.rs`).
     fn check_lifecycle(&self) -> Result<(), Invalid> {
         let times = &self.lifecycle;
@@ -87,14 +89,15 @@ impl Config {
                 show(lead),
             ),
         )?;
-        let retention = times.longest_token_life + times.skew;
+        let retention = times.longest_token_life + times.gate_limit + times.skew;
         require(
             times.retention() >= retention,
             format!(
-                "[lifecycle] retention = {} is too short: longest_token_life {} + skew {} = {}, \
+                "[lifecycle] retention = {} is too short: longest_token_life {} + gate_limit {} + skew {} = {}, \
                  and a token must not outlive the key that verifies it",
                 show(times.retention()),
                 show(times.longest_token_life),
+                show(times.gate_limit),
                 show(times.skew),
                 show(retention),
             ),
@@ -105,6 +108,34 @@ impl Config {
         )
     }
 
+    fn check_audit(&self) -> Result<(), Invalid> {
+        let Some(audit) = &self.audit else {
+            return Ok(());
+        };
+        let origin = audit.origin(&self.policy.issuer);
+        let is_name = !origin.is_empty() && origin.bytes().all(|it| it.is_ascii_graphic());
+        require(
+            is_name && !origin.contains('+'),
+            "[audit] origin is not a name in visible ASCII without `+`, such as issuer.example/audit",
+        )?;
+        require(
+            audit.path.file_name().is_some(),
+            "[audit] path is not the name of a file",
+        )?;
+        require(
+            !audit.checkpoint_interval.is_zero(),
+            "[audit] checkpoint_interval must be more than 0s",
+        )?;
+        require(
+            audit.checkpoint_records > 0,
+            "[audit] checkpoint_records must be more than 0",
+        )?;
+        require(
+            (4096..=1 << 31).contains(&audit.segment_size),
+            "[audit] segment_size is from 4096 to 2147483648",
+        )
+    }
+
     fn check_policy(&self) -> Result<(), Invalid> {
         let issuer = &self.policy.issuer;
         // OpenID Connect Discovery §3: a URL without query and fragment.
@@ -112,6 +143,15 @@ impl Config {
         require(
             url && !issuer.contains(['?', '#', ' ']),
             "[policy] issuer is not an https URL without query and fragment",
+        )?;
+        // RFC 7519 §2: any string, but a URI where it has a colon.
+        let is_word = |issuer: &String| {
+            let plain = issuer.bytes().all(|octet| octet.is_ascii_graphic());
+            plain && !issuer.is_empty() && (!issuer.contains(':') || issuer.contains("://"))
+        };
+        require(
+            self.policy.token_issuer.as_ref().is_none_or(is_word),
+            "[policy] token_issuer is not a word in visible ASCII, nor a URL",
         )?;
         let size = self.policy.claims_size;
         require(
@@ -166,8 +206,11 @@ pub(super) fn keyring(config: &Config) -> Result<keyring::Settings, Invalid> {
     for ring in &config.rings {
         let named = |problem: String| Invalid(format!("[[rings]] {}: {problem}", ring.name));
         let name: RingName = ring.name.parse().map_err(|_| {
-            named("not `<purpose>/<alg>`, such as id-token/ES256, request-object/RSA-OAEP or seal/A256GCM".into())
+            named("not `<purpose>/<alg>`, such as id-token/ES256, request-object/RSA-OAEP, mac/HS256 or seal/A256GCM".into())
         })?;
+        if name.purpose() == crate::audit::PURPOSE {
+            return Err(named("the audit log's key is in no ring".into()));
+        }
         if rings.iter().any(|known: &RingSettings| known.name == name) {
             return Err(named("is there twice".into()));
         }
@@ -182,6 +225,7 @@ pub(super) fn keyring(config: &Config) -> Result<keyring::Settings, Invalid> {
         }
         rings.push(RingSettings {
             profiles: profiles(ring, &name).map_err(named)?,
+            period: period(ring, &name, config).map_err(named)?,
             name,
             longest_life: seconds(life),
         });
@@ -192,8 +236,42 @@ pub(super) fn keyring(config: &Config) -> Result<keyring::Settings, Invalid> {
         generation: config.lifecycle.generation,
         retention: seconds(config.lifecycle.retention()),
         skew: seconds(config.lifecycle.skew),
-        policy: Policy::new(&config.policy.issuer, config.policy.claims_size),
+        gate_limit: seconds(config.lifecycle.gate_limit),
+        policy: Policy::new(
+            iter::once(&config.policy.issuer).chain(&config.policy.token_issuer),
+            config.policy.claims_size,
+            seconds(config.lifecycle.longest_token_life),
+        ),
     })
+}
+
+/// Each rotation makes the key before it sign once that has been published for the lead, so rotations that follow each
+/// other faster would make a queue that only grows.
+fn period(ring: &Ring, name: &RingName, config: &Config) -> Result<Option<i64>, String> {
+    let times = &config.lifecycle;
+    let period = match (ring.period, name.algorithm()) {
+        (Some(Period::Every(_)), _) if name.is_fixed() => {
+            return Err("`period` is for rings that rotate: this one has one key for ever".into());
+        }
+        (Some(period), _) => period,
+        // What such a key computed stands somewhere, and another computes something else.
+        (None, RingAlgorithm::Mac) => Period::Never,
+        (None, _) => times.period,
+    };
+    let Period::Every(period) = period else {
+        return Ok(None);
+    };
+    let shortest = times.lead + times.generation;
+    if period < shortest {
+        return Err(format!(
+            "period = {} is too short: lead {} + generation {} = {}, and a key must have its turn before the next one has",
+            show(period),
+            show(times.lead),
+            show(times.generation),
+            show(shortest),
+        ));
+    }
+    Ok(Some(seconds(period)))
 }
 
 fn profiles(ring: &Ring, name: &RingName) -> Result<Vec<Profile>, String> {

@@ -25,6 +25,29 @@ pub(super) mod optional {
     }
 }
 
+/// How often something happens by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Period {
+    /// Only when somebody asks for it.
+    Never,
+    /// This often.
+    Every(Duration),
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Period, D::Error> {
+        let text = String::deserialize(from)?;
+        if text == "never" {
+            return Ok(Period::Never);
+        }
+        parse(&text).map(Period::Every).ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{text}` is neither `never` nor a duration such as 12h, 30d or 1w"
+            ))
+        })
+    }
+}
+
 fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut sum = Duration::ZERO;

@@ -1,6 +1,7 @@
 //! The configuration file: TOML in, a checked and typed [`Config`] out. Nothing is opened or bound before all of it is
 //! known to be right.
 
+mod audit;
 mod check;
 mod duration;
 mod listen;
@@ -15,7 +16,9 @@ use serde::Deserialize;
 use crate::backend;
 use crate::keyring;
 
+pub use audit::{Audit, Durability};
 pub(crate) use check::matches as ring_matches;
+pub use duration::Period;
 pub use listen::{Listen, Tls, TlsVersion};
 
 /// Why a configuration cannot be used: one sentence with the place and the remedy.
@@ -48,6 +51,8 @@ pub struct Config {
     pub policy: Policy,
     /// The rings.
     pub rings: Vec<Ring>,
+    /// The log of every operation; absent: none is kept.
+    pub audit: Option<Audit>,
     /// Prometheus metrics and probes.
     #[serde(default)]
     pub metrics: Metrics,
@@ -111,6 +116,8 @@ pub enum Service {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lifecycle {
+    /// How old a ring's standby becomes before the next one is made, and with it the standby's turn to sign.
+    pub period: Period,
     /// How long a key is published before it signs.
     #[serde(with = "duration")]
     pub lead: Duration,
@@ -132,6 +139,9 @@ pub struct Lifecycle {
     /// How long making a key takes, until every replica sees it. A key's lead begins that much later.
     #[serde(with = "duration")]
     pub generation: Duration,
+    /// How long a key waits for a connected gateway that does not publish it yet.
+    #[serde(with = "duration")]
+    pub gate_limit: Duration,
     /// How often the device is asked for keys that another process made.
     #[serde(with = "duration")]
     pub reload: Duration,
@@ -140,6 +150,7 @@ pub struct Lifecycle {
 impl Default for Lifecycle {
     fn default() -> Self {
         Self {
+            period: Period::Every(Duration::from_secs(30 * 24 * 3600)),
             lead: Duration::from_secs(24 * 3600),
             retention: None,
             longest_token_life: Duration::from_secs(24 * 3600),
@@ -147,6 +158,7 @@ impl Default for Lifecycle {
             gateway_refresh: Duration::from_secs(60),
             skew: Duration::from_secs(30),
             generation: Duration::from_secs(60),
+            gate_limit: Duration::from_secs(30 * 60),
             reload: Duration::from_secs(30),
         }
     }
@@ -165,8 +177,10 @@ impl Lifecycle {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// The only `iss`.
+    /// The only `iss`, beside `token_issuer`.
     pub issuer: String,
+    /// The `iss` of tokens, where that is another word than the issuer's URL (RFC 7519 §4.1.1).
+    pub token_issuer: Option<String>,
     /// Longest claims, in octets.
     #[serde(default = "default_claims_size")]
     pub claims_size: usize,
@@ -183,6 +197,8 @@ pub struct Ring {
     /// The longest `exp − iat`, where it is less than for all.
     #[serde(default, with = "duration::optional")]
     pub longest_life: Option<Duration>,
+    /// Where it is another than for all.
+    pub period: Option<Period>,
 }
 
 /// Prometheus metrics and probes, over HTTP without TLS.
@@ -288,6 +304,10 @@ impl Config {
             paths.extend(admin.ca_file.as_mut());
             paths.extend(admin.certificate_file.as_mut());
             paths.extend(admin.key_file.as_mut());
+        }
+        if let Some(audit) = &mut self.audit {
+            paths.push(&mut audit.path);
+            paths.extend(audit.key_file.as_mut());
         }
         for path in paths {
             // Joining an absolute path gives that path.

@@ -83,6 +83,30 @@ fn mistakes_are_explained() {
             "",
         ),
         (
+            "lead = \"24h\"",
+            "gate_limit = \"2h\"",
+            "[lifecycle] retention = 90000s is too short: longest_token_life 86400s + gate_limit 7200s",
+            "= 93630s",
+        ),
+        (
+            "lead = \"24h\"",
+            "period = \"12h\"",
+            "[[rings]] id-token/ES256: period = 43200s is too short: lead 86400s + generation 60s",
+            "= 86460s",
+        ),
+        (
+            "lead = \"24h\"",
+            "period = \"often\"",
+            "24:10: `often` is neither `never` nor a duration",
+            "",
+        ),
+        (
+            "id-token/ES256\"",
+            "id-token/ES256\"\n[[rings]]\nname = \"pairwise-subject/HS256\"\nperiod = \"90d\"",
+            "[[rings]] pairwise-subject/HS256: `period` is for rings that rotate",
+            "",
+        ),
+        (
             "id-token/*",
             "id-tokens/*",
             "[[callers.allow]] gateway: no ring matches `id-tokens/*`; [[rings]] has id-token/ES256",
@@ -115,6 +139,12 @@ fn mistakes_are_explained() {
             "",
         ),
         ("https://issuer", "issuer", "[policy] issuer is not", ""),
+        (
+            "[policy]",
+            "[policy]\ntoken_issuer = \"a:b\"",
+            "[policy] token_issuer is not",
+            "",
+        ),
         ("tcp = \"127.0.0.1:0\"", "", "[listen] needs", ""),
         ("tcp = \"127.0.0.1:0\"", "tcp = 1", "3:7: ", ""),
         (
@@ -139,6 +169,42 @@ fn mistakes_are_explained() {
             "id-token/ES256\"",
             "id-token/ES256\"\n[[rings]]\nname = \"other/ES256\"",
             "[[rings]] other/ES256: `profiles` is required",
+            "",
+        ),
+        (
+            "id-token/ES256\"",
+            "id-token/ES256\"\n[[rings]]\nname = \"audit/EdDSA\"",
+            "[[rings]] audit/EdDSA: the audit log's key is in no ring",
+            "",
+        ),
+        (
+            "[policy]",
+            "[audit]\n[policy]",
+            "26:1: missing field `path`",
+            "",
+        ),
+        (
+            "[policy]",
+            "[audit]\npath = \"a\"\ndurability = \"sync\"\n[policy]",
+            "28:14: unknown variant `sync`, expected `fsync` or `write`",
+            "; did you mean `fsync`?",
+        ),
+        (
+            "[policy]",
+            "[audit]\npath = \"a\"\norigin = \"a b\"\n[policy]",
+            "[audit] origin is not a name",
+            "",
+        ),
+        (
+            "[policy]",
+            "[audit]\npath = \"a\"\ncheckpoint_interval = \"0s\"\n[policy]",
+            "[audit] checkpoint_interval must be more than 0s",
+            "",
+        ),
+        (
+            "[policy]",
+            "[audit]\npath = \"a\"\nsegment_size = 1\n[policy]",
+            "[audit] segment_size is from 4096",
             "",
         ),
         ("[policy]", "[policy", "26:8: unclosed table", ""),
@@ -175,6 +241,10 @@ fn the_shipped_files_are_right() {
         let backend = "[backend]\nkind = \"software\"\ndirectory = \"k\"\npassphrase_file = \"p\"";
         let text = text
             .replace("@BACKEND@", backend)
+            .replace(
+                "@SOFTWARE_RINGS@",
+                "[[rings]]\nname = \"request-object/RSA-OAEP-256\"",
+            )
             .replace("@KEYS_PORT@", "1")
             .replace("@METRICS_KEYS_PORT@", "2")
             .replace("@ISSUER@", "http://127.0.0.1:8080")

@@ -1,68 +1,140 @@
-//! Encryption to somebody else's public key: RSAES-OAEP with `rsa`, ECDH-ES with `p256`. No key of ours takes part.
+//! Encryption to others: to a public key of theirs (RSAES-OAEP with `rsa`, ECDH-ES), or under the secret that they share
+//! with us. No key of ours takes part.
 
 use getrandom::SysRng;
-use p256::ecdh::EphemeralSecret;
-use p256::elliptic_curve::Generate as _;
-use p256::elliptic_curve::sec1::ToSec1Point as _;
 use rsa::Oaep;
 use rsa::traits::PaddingScheme as _;
 use sha1::Sha1;
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
-use super::compact::{EphemeralKey, Written, finish};
-use super::{Error, concat_kdf, no_random_octets, random};
+use super::agreement::{agree_with, concat_kdf};
+use super::compact::{EphemeralKey, Written, compact, encode};
+use super::key_wrap::{Use, Wrapped, content_key, of_secret};
+use super::{Error, content, no_random_octets, random};
 use crate::algorithm::{ContentEncryption, KeyManagementAlgorithm};
-use crate::backend::{Curve, PublicKey, SecretBytes};
+use crate::backend::{Peer, PublicKey, SecretBytes};
 use crate::jwk::{self, Jwk};
 
-/// Encrypts to somebody else's public key. "cty" is `JWT` where a JWT is nested (RFC 7519 §5.2).
-///
-/// # Errors
-/// [`Error::Unsupported`] when the key is not for `algorithm`.
-pub fn encrypt(
-    recipient: &Jwk,
+/// To whom something is encrypted, and how. It exists where the key is for the algorithm.
+pub struct Recipient {
+    key: Key,
     algorithm: KeyManagementAlgorithm,
     encryption: ContentEncryption,
-    cty: Option<&str>,
-    plaintext: &[u8],
-) -> Result<String, Error> {
-    if !recipient.may_encrypt(algorithm) {
-        return Err(Error::Unsupported);
-    }
-    let (cek, encrypted_key, epk) = match (algorithm, &recipient.public) {
-        (
-            KeyManagementAlgorithm::EcdhEs,
-            PublicKey::Ec {
-                curve: Curve::P256,
-                x,
-                y,
-            },
-        ) => {
-            let (epk, z) = agree_with(x, y)?;
-            let epk = EphemeralKey::of(&epk);
-            (concat_kdf(&z, encryption, b"", b""), Vec::new(), Some(epk))
+    kid: Option<String>,
+    cty: Option<String>,
+}
+
+enum Key {
+    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Agreement(Peer),
+    Secret(SecretBytes),
+}
+
+impl Recipient {
+    /// Somebody with a public key.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the key, or its owner's word about it, is not for `algorithm`.
+    pub fn public(
+        jwk: Jwk,
+        algorithm: KeyManagementAlgorithm,
+        encryption: ContentEncryption,
+    ) -> Result<Recipient, Error> {
+        if !jwk.may_encrypt(algorithm) {
+            return Err(Error::Unsupported);
         }
-        (
-            KeyManagementAlgorithm::RsaOaep | KeyManagementAlgorithm::RsaOaep256,
-            PublicKey::Rsa { n, e },
-        ) => {
+        let key = match jwk.public {
+            PublicKey::Rsa { n, e } => Key::Rsa { n, e },
+            other => Key::Agreement(Peer::of(&other).ok_or(Error::Unsupported)?),
+        };
+        Ok(Recipient {
+            key,
+            algorithm,
+            encryption,
+            kid: jwk.kid,
+            cty: None,
+        })
+    }
+
+    /// A client that shares this secret with us (OpenID Connect Core §10.2).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when `algorithm` is for public keys.
+    pub fn secret(
+        secret: &[u8],
+        algorithm: KeyManagementAlgorithm,
+        encryption: ContentEncryption,
+    ) -> Result<Recipient, Error> {
+        if !algorithm.is_symmetric() {
+            return Err(Error::Unsupported);
+        }
+        let length = Use::of(algorithm, encryption).key_length();
+        Ok(Recipient {
+            key: Key::Secret(of_secret(secret, length)),
+            algorithm,
+            encryption,
+            kid: None,
+            cty: None,
+        })
+    }
+
+    /// With "cty": `JWT` where a JWT is nested (RFC 7519 §5.2).
+    #[must_use]
+    pub fn with_content_type(self, cty: &str) -> Recipient {
+        Recipient {
+            cty: Some(cty.to_owned()),
+            ..self
+        }
+    }
+}
+
+/// Encrypts to somebody else.
+///
+/// # Errors
+/// [`Error::Unsupported`] when the key turns out to be unusable, and the backend's own where there is no randomness.
+pub fn encrypt(recipient: &Recipient, plaintext: &[u8]) -> Result<String, Error> {
+    let (algorithm, encryption) = (recipient.algorithm, recipient.encryption);
+    let mut header = Written::new(algorithm, encryption);
+    header.kid = recipient.kid.as_deref();
+    header.cty = recipient.cty.as_deref();
+    let how = Use::of(algorithm, encryption);
+    let wrapped = match &recipient.key {
+        Key::Rsa { n, e } => {
             let cek = random(encryption.key_length())?;
             let encrypted_key = wrap(algorithm, n, e, &cek)?;
-            (cek, encrypted_key, None)
+            Wrapped {
+                cek,
+                encrypted_key,
+                gcm: None,
+            }
         }
-        _ => return Err(Error::Unsupported),
+        Key::Agreement(peer) => {
+            let agreed = agree_with(peer)?;
+            header.epk = Some(EphemeralKey::of(&agreed.epk));
+            let purpose = purpose(algorithm, encryption);
+            let key = concat_kdf(&agreed.z, purpose, how.key_length(), b"", b"");
+            content_key(how, key, encryption)?
+        }
+        Key::Secret(key) => content_key(how, key.clone(), encryption)?,
     };
-    let protected = Written {
-        alg: algorithm.as_str(),
-        enc: encryption.as_str(),
-        kid: recipient.kid.as_deref(),
-        cty,
-        epk,
-        ctx: None,
+    if let Some((iv, tag)) = &wrapped.gcm {
+        header.iv = Some(encode(iv));
+        header.tag = Some(encode(tag));
     }
-    .to_base64url();
-    finish(&protected, &encrypted_key, encryption, &cek, plaintext)
+    let protected = header.to_base64url();
+    let content = content::encrypt(encryption, &wrapped.cek, protected.as_bytes(), plaintext)?;
+    Ok(compact(&protected, &wrapped.encrypted_key, &content))
+}
+
+/// AlgorithmID of the Concat KDF (RFC 7518 §4.6.2).
+pub(super) fn purpose(
+    algorithm: KeyManagementAlgorithm,
+    encryption: ContentEncryption,
+) -> &'static str {
+    match algorithm {
+        KeyManagementAlgorithm::EcdhEs => encryption.as_str(),
+        _ => algorithm.as_str(),
+    }
 }
 
 /// RSAES-OAEP (RFC 7518 §4.3).
@@ -78,24 +150,10 @@ pub(crate) fn wrap(
         KeyManagementAlgorithm::RsaOaep256 => {
             Oaep::<Sha256>::new().encrypt(&mut SysRng, &public, cek)
         }
-        KeyManagementAlgorithm::EcdhEs => return Err(Error::Unsupported),
+        _ => return Err(Error::Unsupported),
     };
     wrapped.map_err(|error| match error {
         rsa::Error::Rng => no_random_octets(),
         _ => Error::Unsupported,
     })
-}
-
-/// The sender's side of ECDH-ES (RFC 7518 §4.6): a fresh point, and the secret that it shares with the recipient.
-pub(crate) fn agree_with(x: &[u8], y: &[u8]) -> Result<(Vec<u8>, SecretBytes), Error> {
-    let peer =
-        p256::PublicKey::from_sec1_bytes(&[&[4], x, y].concat()).map_err(|_| Error::Unsupported)?;
-    let ephemeral =
-        EphemeralSecret::try_generate_from_rng(&mut SysRng).map_err(|_| no_random_octets())?;
-    let public = ephemeral.public_key().to_sec1_point(false);
-    let z = ephemeral.diffie_hellman(&peer);
-    Ok((
-        public.as_bytes().to_vec(),
-        Zeroizing::new(z.raw_secret_bytes().to_vec()),
-    ))
 }

@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::compact::Parsed;
-use super::{Error, KeyRef, Opened, concat_kdf, random};
-use crate::algorithm::{ContentEncryption, KeyManagementAlgorithm};
-use crate::backend::{self, Curve, Device, Point, PublicKey};
+use super::agreement::concat_kdf;
+use super::compact::{Parsed, decode};
+use super::encrypt::purpose;
+use super::key_wrap::{self, Use};
+use super::{Error, KeyRef, Opened, random};
+use crate::algorithm::{ContentEncryption, DecryptionAlgorithm, KeyManagementAlgorithm};
+use crate::backend::{self, Device, Peer, SecretBytes};
 use crate::jwk::Jwk;
 use crate::signature::present;
 
@@ -42,52 +43,97 @@ struct Header<'a> {
 
 /// How the content encryption key is had, checked before the device sees anything.
 enum Agreement {
-    Unwrap(KeyManagementAlgorithm),
+    Unwrap(DecryptionAlgorithm),
     Agree {
-        epk: Point,
+        epk: Peer,
         apu: Vec<u8>,
         apv: Vec<u8>,
+        /// What the agreed key is for, and what is done with it.
+        purpose: &'static str,
+        how: Use,
     },
 }
 
 impl Agreement {
     fn of(
         algorithm: KeyManagementAlgorithm,
+        encryption: ContentEncryption,
         header: &Header<'_>,
         encrypted_key: &[u8],
     ) -> Option<Agreement> {
-        if algorithm != KeyManagementAlgorithm::EcdhEs {
-            return (!encrypted_key.is_empty()).then_some(Agreement::Unwrap(algorithm));
+        let unwrap = |alg| (!encrypted_key.is_empty()).then_some(Agreement::Unwrap(alg));
+        match algorithm {
+            KeyManagementAlgorithm::RsaOaep => return unwrap(DecryptionAlgorithm::RsaOaep),
+            KeyManagementAlgorithm::RsaOaep256 => return unwrap(DecryptionAlgorithm::RsaOaep256),
+            _ if algorithm.is_agreement() => {}
+            // No key of ours is shared with a sender.
+            _ => return None,
         }
+        let how = Use::of(algorithm, encryption);
         // RFC 7516 §5.2 step 10: with direct agreement there is no encrypted key.
-        if !encrypted_key.is_empty() {
+        let length = match how {
+            Use::Direct(_) => 0,
+            _ => encryption.key_length() + key_wrap::INTEGRITY,
+        };
+        if encrypted_key.len() != length {
             return None;
         }
-        let Ok(Jwk {
-            public:
-                PublicKey::Ec {
-                    curve: Curve::P256,
-                    x,
-                    y,
-                },
-            ..
-        }) = Jwk::of(header.epk.as_ref()?)
-        else {
-            return None;
-        };
-        let party = |text: Option<&str>| URL_SAFE_NO_PAD.decode(text.unwrap_or_default()).ok();
+        let party = |text: Option<&str>| decode(text.unwrap_or_default());
         Some(Agreement::Agree {
-            epk: Point::of(Curve::P256, &x, &y).ok()?,
+            // A private member, or a point that is not on its curve, does not get through.
+            epk: Peer::of(&Jwk::of(header.epk.as_ref()?).ok()?.public)?,
             apu: party(header.apu.as_deref())?,
             apv: party(header.apv.as_deref())?,
+            purpose: purpose(algorithm, encryption),
+            how,
         })
+    }
+
+    /// Of which rings the keys are that can have it.
+    fn algorithm(&self) -> DecryptionAlgorithm {
+        match self {
+            Agreement::Unwrap(algorithm) => *algorithm,
+            Agreement::Agree { epk, .. } => epk.algorithm(),
+        }
+    }
+
+    async fn content_key(
+        &self,
+        device: &Device,
+        key: &KeyRef,
+        encrypted_key: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<SecretBytes, backend::Error> {
+        match self {
+            Agreement::Unwrap(algorithm) => {
+                let encrypted_key = encrypted_key.to_vec();
+                device
+                    .unwrap_key(&key.id, *algorithm, encrypted_key, deadline)
+                    .await
+            }
+            Agreement::Agree {
+                epk,
+                apu,
+                apv,
+                purpose,
+                how,
+            } => {
+                let z = device.agree(&key.id, epk.clone(), deadline).await?;
+                let agreed = concat_kdf(&z, purpose, how.key_length(), apu, apv);
+                match how {
+                    Use::Direct(_) => Ok(agreed),
+                    _ => key_wrap::unwrap(&agreed, encrypted_key)
+                        .ok_or(backend::Error::Undecryptable),
+                }
+            }
+        }
     }
 }
 
 /// Opens a compact JWE that is addressed to us.
 ///
-/// `find` names the keys for the token's "kid" and "alg"; without a "kid" at most four are tried. A key must be of
-/// that algorithm: a key is never used for another one than its ring's.
+/// `find` names the keys for the token's "kid" and what its "alg" and "epk" ask of a key; without a "kid" at most four are
+/// tried. A key must be of that algorithm: a key is never used for another one than its ring's.
 ///
 /// # Errors
 /// [`Error::Undecryptable`] for whatever is wrong with the token, and the backend's own.
@@ -95,7 +141,7 @@ pub async fn open(
     device: &Device,
     token: &str,
     deadline: Option<Instant>,
-    find: impl Fn(Option<&str>, KeyManagementAlgorithm) -> Vec<KeyRef>,
+    find: impl Fn(Option<&str>, DecryptionAlgorithm) -> Vec<KeyRef>,
 ) -> Result<Opened, Error> {
     let parsed = Parsed::parse(token).ok_or(Error::Undecryptable)?;
     let fields: Header<'_> =
@@ -105,25 +151,17 @@ pub async fn open(
     }
     let algorithm = fields.alg.parse().map_err(|_| Error::Undecryptable)?;
     let encryption: ContentEncryption = fields.enc.parse().map_err(|_| Error::Undecryptable)?;
+    let encrypted_key = &parsed.encrypted_key;
     let agreement =
-        Agreement::of(algorithm, &fields, &parsed.encrypted_key).ok_or(Error::Undecryptable)?;
+        Agreement::of(algorithm, encryption, &fields, encrypted_key).ok_or(Error::Undecryptable)?;
 
-    for key in find(fields.kid.as_deref(), algorithm)
+    for key in find(fields.kid.as_deref(), agreement.algorithm())
         .iter()
         .take(MOST_KEYS)
     {
-        let had = match &agreement {
-            Agreement::Unwrap(algorithm) => {
-                let encrypted_key = parsed.encrypted_key.clone();
-                device
-                    .unwrap_key(&key.id, *algorithm, encrypted_key, deadline)
-                    .await
-            }
-            Agreement::Agree { epk, apu, apv } => device
-                .agree(&key.id, Curve::P256, epk.clone(), deadline)
-                .await
-                .map(|z| concat_kdf(&z, encryption, apu, apv)),
-        };
+        let had = agreement
+            .content_key(device, key, encrypted_key, deadline)
+            .await;
         // Made in any case, so that having to use it costs nothing that could be measured.
         let spare = random(encryption.key_length())?;
         let cek = match had {
@@ -149,22 +187,50 @@ mod tests {
     #[test]
     fn agreements_are_checked_before_a_device_sees_them() {
         let epk = r#"{"kty":"EC","crv":"P-256","x":"gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0","y":"SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps"}"#;
-        let of = |members: &str, encrypted_key: &[u8]| {
-            let json = format!(r#"{{"alg":"ECDH-ES","enc":"A128GCM"{members}}}"#);
+        let okp =
+            r#"{"kty":"OKP","crv":"X25519","x":"hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo"}"#;
+        let of = |alg: &str, members: &str, encrypted_key: &[u8]| {
+            let json = format!(r#"{{"alg":"{alg}","enc":"A128GCM"{members}}}"#);
             let header: Header<'_> = serde_json::from_str(&json).unwrap();
-            Agreement::of(KeyManagementAlgorithm::EcdhEs, &header, encrypted_key).is_some()
+            let (alg, enc) = (alg.parse().unwrap(), ContentEncryption::A128Gcm);
+            Agreement::of(alg, enc, &header, encrypted_key)
+                .map(|agreement| agreement.algorithm().as_str())
         };
         let good = format!(r#","epk":{epk},"apu":"QWxpY2U","apv":"Qm9i""#);
-        assert!(of(&good, b""));
-        for (members, encrypted_key) in [
-            (good.clone(), &b"x"[..]),
-            (String::new(), b""),
-            (good.replace("SLW_", "SLW-"), b""),
-            (good.replace("P-256", "P-384"), b""),
-            (good.replace(r#""crv""#, r#""d":"AA","crv""#), b""),
-            (good.replace("QWxpY2U", "QWxpY2V"), b""),
+        let montgomery = format!(r#","epk":{okp}"#);
+        for (alg, members, encrypted_key, ring) in [
+            ("RSA-OAEP", "", &[0; 256][..], "RSA-OAEP"),
+            ("RSA-OAEP-256", "", &[0; 256], "RSA-OAEP-256"),
+            ("ECDH-ES", &good, b"", "ECDH-ES"),
+            ("ECDH-ES", &montgomery, b"", "ECDH-ES-X25519"),
+            ("ECDH-ES+A128KW", &good, &[0; 24], "ECDH-ES"),
+            ("ECDH-ES+A256KW", &montgomery, &[0; 24], "ECDH-ES-X25519"),
         ] {
-            assert!(!of(&members, encrypted_key), "{members}");
+            assert_eq!(of(alg, members, encrypted_key), Some(ring), "{alg}");
+        }
+        for (alg, members, encrypted_key) in [
+            ("RSA-OAEP", String::new(), &b""[..]),
+            ("dir", String::new(), b""),
+            ("A128KW", String::new(), &[0; 24]),
+            ("A128GCMKW", String::new(), &[0; 16]),
+            ("ECDH-ES", good.clone(), b"x"),
+            ("ECDH-ES+A128KW", good.clone(), b""),
+            ("ECDH-ES+A128KW", good.clone(), &[0; 16]),
+            ("ECDH-ES+A128KW", good.clone(), &[0; 25]),
+            ("ECDH-ES", String::new(), b""),
+            ("ECDH-ES", good.replace("SLW_", "SLW-"), b""),
+            ("ECDH-ES", good.replace("P-256", "P-384"), b""),
+            ("ECDH-ES", good.replace("P-256", "secp256k1"), b""),
+            (
+                "ECDH-ES",
+                good.replace(r#""crv""#, r#""d":"AA","crv""#),
+                b"",
+            ),
+            ("ECDH-ES", good.replace("QWxpY2U", "QWxpY2V"), b""),
+            ("ECDH-ES", montgomery.replace("X25519", "Ed25519"), b""),
+            ("ECDH-ES", montgomery.replace("hSDw", ""), b""),
+        ] {
+            assert_eq!(of(alg, &members, encrypted_key), None, "{alg} {members}");
         }
     }
 }

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use serde::Deserialize;
 
-use super::compact::{NONCE, Parsed, TAG, Written, compact};
+use super::compact::{Parsed, Written, compact};
+use super::content::{Encrypted, GCM_IV, GCM_TAG};
 use super::{Error, KeyRef, fill};
-use crate::algorithm::ContentEncryption;
+use crate::algorithm::{ContentEncryption, KeyManagementAlgorithm};
 use crate::backend::{self, Device, KeyId, SecretBytes};
 use crate::signature::LONGEST_HEADER;
 
@@ -32,16 +33,22 @@ pub async fn seal(
     deadline: Option<Instant>,
 ) -> Result<String, Error> {
     let protected = sealed_header(&key.kid, context).ok_or(Error::Unsupported)?;
-    let mut nonce = [0; NONCE];
+    let mut nonce = [0; GCM_IV];
     fill(&mut nonce)?;
     let aad = protected.clone().into_bytes();
-    let sealed = device
+    let mut ciphertext = device
         .seal(&key.id, nonce, aad, plaintext, deadline)
         .await?;
-    if sealed.len() < TAG {
+    let Some(at) = ciphertext.len().checked_sub(GCM_TAG) else {
         return Err(backend::Error::Device("a ciphertext without a tag".to_owned()).into());
-    }
-    Ok(compact(&protected, &[], &nonce, &sealed))
+    };
+    let tag = ciphertext.split_off(at);
+    let content = Encrypted {
+        iv: nonce.to_vec(),
+        ciphertext,
+        tag,
+    };
+    Ok(compact(&protected, &[], &content))
 }
 
 /// Opens what [`seal`] made under the same context. `find` names the key of a "kid".
@@ -64,12 +71,19 @@ pub async fn unseal(
     {
         return Err(Error::Undecryptable);
     }
+    let Encrypted {
+        iv,
+        ciphertext,
+        tag,
+    } = parsed.content;
+    let nonce: [u8; GCM_IV] = iv.try_into().map_err(|_| Error::Undecryptable)?;
+    if tag.len() != GCM_TAG {
+        return Err(Error::Undecryptable);
+    }
     let key = find(&fields.kid).ok_or(Error::Undecryptable)?;
     let aad = parsed.protected.as_bytes().to_vec();
-    match device
-        .unseal(&key, parsed.nonce, aad, parsed.ciphertext, deadline)
-        .await
-    {
+    let sealed = [ciphertext, tag].concat();
+    match device.unseal(&key, nonce, aad, sealed, deadline).await {
         Ok(plaintext) => Ok(plaintext),
         Err(backend::Error::Undecryptable) => Err(Error::Undecryptable),
         Err(error) => Err(error.into()),
@@ -78,14 +92,9 @@ pub async fn unseal(
 
 /// `None` when it would be too long to be read again.
 fn sealed_header(kid: &str, context: &str) -> Option<String> {
-    let header = Written {
-        alg: "dir",
-        enc: ContentEncryption::A256Gcm.as_str(),
-        kid: Some(kid),
-        cty: None,
-        epk: None,
-        ctx: Some(context),
-    }
-    .to_base64url();
+    let mut header = Written::new(KeyManagementAlgorithm::Dir, ContentEncryption::A256Gcm);
+    header.kid = Some(kid);
+    header.ctx = Some(context);
+    let header = header.to_base64url();
     (header.len() <= LONGEST_HEADER).then_some(header)
 }

@@ -29,16 +29,12 @@ pub struct Key {
 impl Key {
     pub(crate) fn new(stored: &StoredKey, standing: Standing) -> Key {
         let algorithm = stored.label.ring.algorithm();
-        let header = |typ: Typ| {
-            // Both are of characters that JSON leaves as they are.
-            let (alg, kid, typ) = (algorithm.as_str(), &standing.key.kid, typ.as_str());
-            URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}","kid":"{kid}","typ":"{typ}"}}"#))
-        };
+        let header = |typ| header(algorithm.as_str(), Some(standing.key.kid.as_str()), typ);
         Key {
             id: stored.id.clone(),
             headers: Typ::ALL.map(header),
             jwk: stored.public.as_ref().map(|public| {
-                let (alg, usage) = (algorithm.as_str(), algorithm.usage());
+                let (alg, usage) = (algorithm.jwk_alg(), algorithm.usage());
                 jwk::to_json(public, alg, usage, &standing.key.kid)
             }),
             public: stored.public.clone(),
@@ -57,6 +53,14 @@ impl Key {
     pub(crate) fn header(&self, typ: Typ) -> &str {
         &self.headers[typ as usize]
     }
+}
+
+/// The protected header of a JWS. What a shared secret signs has no "kid": it would name the secret to everybody.
+pub(super) fn header(alg: &str, kid: Option<&str>, typ: Typ) -> String {
+    // All are of characters that JSON leaves as they are.
+    let kid = kid.map_or_else(String::new, |kid| format!(r#","kid":"{kid}""#));
+    let typ = typ.as_str();
+    URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{alg}"{kid},"typ":"{typ}"}}"#))
 }
 
 /// The name of a key: the RFC 7638 thumbprint where there is a public key. A secret key has none that may be shown, so

@@ -4,14 +4,24 @@
 //! computes no state. Which key of a ring is active is the one thing that a request reads from the clock.
 
 pub mod claims;
+mod gate;
+mod inventory;
 pub mod key;
+pub mod mac;
 pub mod policy;
 mod published;
+#[cfg(test)]
+mod replicas_tests;
 pub mod rotation;
+mod schedule;
 mod snapshot;
 pub mod state;
+mod upkeep;
+pub mod withdrawal;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -21,19 +31,19 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::algorithm::{RingName, SignatureAlgorithm};
-use crate::backend::{Device, Listing};
+use crate::backend::Device;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::signature::MacKey;
 
+use gate::Gate;
+use inventory::Inventory;
 use key::Key;
-use policy::{Permit, Policy, Profile, Sign};
+use policy::{Permit, Policy, Profile, Sign, Signer};
 pub(crate) use published::jwk_set;
 pub use published::{Capabilities, Published};
+pub use schedule::Alarm;
 pub use snapshot::{Ring, Snapshot};
-use state::Standing;
-
-/// Keys that are made in the same second are stamped with the seconds after it.
-const SLACK: i64 = 10;
 
 /// A ring as it is configured.
 #[derive(Debug, Clone)]
@@ -44,6 +54,8 @@ pub struct RingSettings {
     pub profiles: Vec<Profile>,
     /// The longest `exp − iat`, in seconds.
     pub longest_life: i64,
+    /// How old, in seconds, its standby becomes before the next one is made. `None`: only an operator rotates it.
+    pub period: Option<i64>,
 }
 
 /// Everything about keys that is configured.
@@ -59,6 +71,8 @@ pub struct Settings {
     pub retention: i64,
     /// Seconds that clocks of replicas may differ.
     pub skew: i64,
+    /// Seconds that a key waits for gateways that do not publish it yet.
+    pub gate_limit: i64,
     /// The rules for every ring.
     pub policy: Policy,
 }
@@ -68,8 +82,16 @@ pub struct Settings {
 pub struct Signed {
     /// The compact serialisation.
     pub compact: String,
-    /// By which key.
-    pub key: Arc<Key>,
+    /// By which key; `None` where a shared secret signed.
+    pub key: Option<Arc<Key>>,
+}
+
+impl Signed {
+    /// The name of the key that signed; a shared secret has none.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        self.key.as_ref().map_or("", |key| key.kid())
+    }
 }
 
 /// The keys, their states and the device that holds them.
@@ -79,11 +101,20 @@ pub struct Keyring {
     clock: Clock,
     settings: Settings,
     snapshot: ArcSwap<Snapshot>,
-    /// What the device listed last.
-    listing: Mutex<Arc<Listing>>,
+    /// What the device listed last, and what the gateways serve.
+    seen: Mutex<View>,
     /// Held while keys or tombstones are made: one change after the other.
     changes: tokio::sync::Mutex<()>,
     epoch: watch::Sender<String>,
+}
+
+/// What the states are computed from, beside the clock.
+#[derive(Debug, Default)]
+struct View {
+    inventory: Inventory,
+    gate: Gate,
+    /// The alarms that were written down.
+    alarms: Vec<(String, Alarm)>,
 }
 
 impl Keyring {
@@ -92,14 +123,15 @@ impl Keyring {
     /// # Errors
     /// When the device cannot list or make them.
     pub async fn open(device: Device, clock: Clock, settings: Settings) -> Result<Keyring, Error> {
-        let empty = Listing::default();
-        let snapshot = Snapshot::of(&settings, &empty, clock.now());
+        let mut view = View::default();
+        let empty = view.inventory.listing();
+        let snapshot = Snapshot::of(&settings, &empty, &mut view.gate, clock.now());
         let keyring = Keyring {
             device,
             clock,
             settings,
             snapshot: ArcSwap::from_pointee(snapshot),
-            listing: Mutex::new(Arc::new(empty)),
+            seen: Mutex::new(view),
             changes: tokio::sync::Mutex::default(),
             epoch: watch::Sender::new(String::new()),
         };
@@ -157,6 +189,22 @@ impl Keyring {
         self.settings.policy.permit(ring, profile, claims, now)
     }
 
+    /// Asks the policy about a shared secret's signature.
+    ///
+    /// # Errors
+    /// The rule that forbids it.
+    pub fn permit_secret(
+        &self,
+        secret: MacKey,
+        profile: Profile,
+        claims: claims::Claims,
+    ) -> Result<Permit<Sign>, Error> {
+        let now = self.clock.now();
+        self.settings
+            .policy
+            .permit_secret(secret, profile, claims, now)
+    }
+
     /// Signs what was permitted (RFC 7515 §5.1).
     ///
     /// # Errors
@@ -167,75 +215,54 @@ impl Keyring {
         deadline: Option<Instant>,
     ) -> Result<Signed, Error> {
         let Permit {
-            key,
-            algorithm,
+            signer,
             typ,
             claims,
             ..
         } = permit;
-        let header = key.header(typ);
+        let header = match &signer {
+            Signer::Ring(key, _) => Cow::Borrowed(key.header(typ)),
+            Signer::Secret(secret) => key::header(secret.algorithm().as_str(), None, typ).into(),
+        };
         let payload = claims.as_bytes();
         // Room for the signature of the largest key too: 512 octets are 683 characters.
         let mut compact = String::with_capacity(header.len() + payload.len() * 4 / 3 + 700);
-        compact.push_str(header);
+        compact.push_str(&header);
         compact.push('.');
         URL_SAFE_NO_PAD.encode_string(payload, &mut compact);
-        let signature = self
-            .device
-            .sign(
-                &key.id,
-                algorithm,
-                Bytes::copy_from_slice(compact.as_bytes()),
-                deadline,
-            )
-            .await?;
+        let signature = match &signer {
+            Signer::Ring(key, algorithm) => {
+                let input = Bytes::copy_from_slice(compact.as_bytes());
+                self.device
+                    .sign(&key.id, *algorithm, input, deadline)
+                    .await?
+            }
+            Signer::Secret(secret) => secret.sign(compact.as_bytes()),
+        };
         compact.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut compact);
+        let key = match &signer {
+            Signer::Ring(key, _) => Some(Arc::clone(key)),
+            Signer::Secret(_) => None,
+        };
         Ok(Signed { compact, key })
     }
 
-    /// Lists the device's keys again: another process may have made some.
-    ///
-    /// # Errors
-    /// When the device cannot list them; what was known stays.
-    pub async fn reload(&self) -> Result<(), Error> {
-        let _alone = self.changes.lock().await;
-        self.list_again().await
-    }
-
-    /// To be called while `changes` is held: an older listing must not replace a newer one.
-    async fn list_again(&self) -> Result<(), Error> {
-        let listing = self.device.list().await?;
-        let strange = listing.strange.len();
-        let before = {
-            let mut current = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, Arc::new(listing))
-        };
-        if strange > before.strange.len() {
-            tracing::warn!(
-                count = strange,
-                "objects with a label of ours that are not understood"
-            );
-        }
-        self.refresh();
-        Ok(())
-    }
-
-    /// Computes the states again, from what the device listed last and the clock.
+    /// Computes the states again, from what the device listed last, what gateways serve and the clock.
     pub fn refresh(&self) {
-        // Held to the end, so that an older snapshot does not replace a newer one.
-        let listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refresh_from(&mut self.view());
+    }
+
+    /// With the view held to the end, so that an older snapshot does not replace a newer one.
+    fn refresh_from(&self, view: &mut View) {
         let now = self.clock.now();
-        let snapshot = Snapshot::of(&self.settings, &listing, now);
-        let epoch = snapshot.published().epoch.clone();
-        let made = self.clock.second_after(self.settings.generation);
-        let latest = made + self.settings.skew + SLACK;
-        for ring in snapshot.rings() {
-            let is_ahead = |standing: &&Standing| standing.key.created > latest;
-            if let Some(key) = ring.standings().find(is_ahead) {
-                tracing::warn!(ring = %ring.name(), kid = %key.key.kid, "a key from the future: check the clocks");
-            }
+        for ring in self.snapshot.load().rings() {
+            view.gate.pass(ring.signers(), now);
         }
+        let listing = view.inventory.listing();
+        let snapshot = Snapshot::of(&self.settings, &listing, &mut view.gate, now);
+        view.gate.publish(snapshot.published());
+        let epoch = snapshot.published().epoch.clone();
         self.snapshot.store(Arc::new(snapshot));
         self.epoch.send_if_modified(|current| {
             let changed = *current != epoch;
@@ -244,7 +271,27 @@ impl Keyring {
         });
     }
 
-    fn listing(&self) -> Arc<Listing> {
-        Arc::clone(&self.listing.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Says which epochs the gateways serve that are connected to this replica: see the gate. They are asked for in
+    /// here, so that an older answer does not replace a newer one.
+    pub(crate) fn gateways_serve(&self, epochs: impl FnOnce() -> HashSet<String>) {
+        let mut view = self.view();
+        if view.gate.serve(epochs()) {
+            self.refresh_from(&mut view);
+        }
+    }
+
+    /// Seconds that a key waits for gateways that do not publish it yet, at most.
+    pub(crate) fn gate_limit(&self) -> i64 {
+        self.settings.gate_limit
+    }
+
+    /// Whether a gateway that serves this epoch publishes the key.
+    pub(crate) fn epoch_holds(&self, epoch: &str, kid: &str) -> bool {
+        self.view().gate.holds(epoch, kid)
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        // Its parts are replaced whole, so a panic leaves nothing half done.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

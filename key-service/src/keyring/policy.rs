@@ -9,6 +9,7 @@ use super::key::Key;
 use super::{Ring, SignatureAlgorithm};
 use crate::algorithm::RingAlgorithm;
 use crate::error::Error;
+use crate::signature::{self, MacKey};
 
 /// How far `iat` may be from our clock, in seconds.
 const IAT_WINDOW: i64 = 60;
@@ -89,6 +90,10 @@ names! {
         Expired = "exp",
         /// `exp − iat` is longer than a token may live.
         Lifetime = "lifetime",
+        /// The ring does not make MACs of this purpose.
+        Purpose = "purpose",
+        /// A shared secret is shorter than its algorithm demands.
+        SecretLength = "secret.length",
     }
 }
 
@@ -136,28 +141,50 @@ impl Profile {
 #[derive(Debug)]
 pub enum Sign {}
 
+/// Who signs what is permitted.
+#[derive(Debug)]
+pub(super) enum Signer {
+    /// A key of a ring.
+    Ring(Arc<Key>, SignatureAlgorithm),
+    /// A secret that we share with the token's recipient.
+    Secret(MacKey),
+}
+
+/// What a shared secret signs: what its recipient alone has to believe.
+const BY_SECRET: [Profile; 5] = [
+    Profile::IdToken,
+    Profile::LogoutToken,
+    Profile::Userinfo,
+    Profile::Introspection,
+    Profile::AuthorizationResponse,
+];
+
 /// Proof that the firewall was asked and agreed.
 #[derive(Debug)]
 pub struct Permit<Use> {
-    pub(super) key: Arc<Key>,
-    pub(super) algorithm: SignatureAlgorithm,
+    pub(super) signer: Signer,
     pub(super) typ: Typ,
     pub(super) claims: Claims,
     granted: PhantomData<Use>,
 }
 
 impl Permit<Sign> {
-    /// The algorithm of the key that will sign.
-    #[must_use]
-    pub fn algorithm(&self) -> SignatureAlgorithm {
-        self.algorithm
+    /// The "typ" of what is signed.
+    pub(crate) fn typ(&self) -> Typ {
+        self.typ
     }
 
-    /// Adds the hash of another token (OpenID Connect Core §3.1.3.6), which only this service computes.
+    /// A claim of what is signed, as compact JSON.
+    pub(crate) fn claim(&self, name: &str) -> Option<&[u8]> {
+        self.claims.value(name)
+    }
+
+    /// Adds the hash of another token (OpenID Connect Core §3.1.3.6), which only this service computes: with the hash of
+    /// the algorithm that signs this one.
     ///
     /// # Errors
     /// When the name is not that of a hash, or is taken.
-    pub fn add_hash(&mut self, claim: &str, hash: &str) -> Result<(), Error> {
+    pub fn add_hash(&mut self, claim: &str, of: &str) -> Result<(), Error> {
         let plain = claim
             .bytes()
             .all(|octet| octet.is_ascii_lowercase() || octet == b'_');
@@ -169,7 +196,12 @@ impl Permit<Sign> {
                 "hash_of.claim is among the claims already",
             ));
         }
-        self.claims.append(claim, hash);
+        let hash = match &self.signer {
+            Signer::Ring(_, algorithm) => algorithm.hash_of_tokens(),
+            Signer::Secret(key) => key.algorithm().hash(),
+        };
+        let hash = signature::left_half_hash(hash, of);
+        self.claims.append(claim, &hash);
         Ok(())
     }
 }
@@ -177,19 +209,27 @@ impl Permit<Sign> {
 /// The rules that hold for every ring.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// The issuer as compact JSON, to compare octets.
-    issuer: Vec<u8>,
+    /// Our names as compact JSON, to compare octets.
+    issuers: Vec<Vec<u8>>,
     /// The longest claims, in octets.
     size: usize,
+    /// The longest `exp − iat` of any token, in seconds.
+    longest_life: i64,
 }
 
 impl Policy {
-    /// `size` in octets, of the claims after they were written again.
+    /// `issuers` are all of ours; `size` in octets, of the claims after they were written again; `longest_life` in seconds, of any token.
     #[must_use]
-    pub fn new(issuer: &str, size: usize) -> Policy {
+    pub fn new<'a>(
+        issuers: impl Iterator<Item = &'a String>,
+        size: usize,
+        longest_life: i64,
+    ) -> Policy {
+        let json = |issuer: &String| serde_json::Value::from(issuer.as_str()).to_string();
         Policy {
-            issuer: serde_json::Value::from(issuer).to_string().into_bytes(),
+            issuers: issuers.map(|issuer| json(issuer).into_bytes()).collect(),
             size,
+            longest_life,
         }
     }
 
@@ -214,8 +254,31 @@ impl Policy {
             .map_err(Error::Policy)?;
         let key = ring.active(now).ok_or(Error::NoActiveKey)?;
         Ok(Permit {
-            key: Arc::clone(key),
-            algorithm,
+            signer: Signer::Ring(Arc::clone(key), algorithm),
+            typ: profile.typ(),
+            claims,
+            granted: PhantomData,
+        })
+    }
+
+    /// Decides whether a shared secret may sign these claims as this profile at `now`.
+    ///
+    /// # Errors
+    /// The rule that forbids it.
+    pub fn permit_secret(
+        &self,
+        secret: MacKey,
+        profile: Profile,
+        claims: Claims,
+        now: i64,
+    ) -> Result<Permit<Sign>, Error> {
+        if !BY_SECRET.contains(&profile) {
+            return Err(Error::Policy(Rule::Profile));
+        }
+        self.check(profile, &claims, self.longest_life, now)
+            .map_err(Error::Policy)?;
+        Ok(Permit {
+            signer: Signer::Secret(secret),
             typ: profile.typ(),
             claims,
             granted: PhantomData,
@@ -255,14 +318,12 @@ impl Policy {
 
     /// Of a client assertion, issuer and subject are the client that we are to somebody else (RFC 7523 §3).
     fn check_issuer(&self, profile: Profile, claims: &Claims) -> Result<(), Rule> {
-        let pinned = match profile {
-            Profile::ClientAssertion => claims.value("sub"),
-            _ => Some(&self.issuer[..]),
+        let issuer = claims.value("iss");
+        let is_right = match profile {
+            Profile::ClientAssertion => issuer == claims.value("sub"),
+            _ => self.issuers.iter().any(|ours| issuer == Some(ours)),
         };
-        match claims.value("iss") {
-            issuer if issuer == pinned => Ok(()),
-            _ => Err(Rule::Issuer),
-        }
+        is_right.then_some(()).ok_or(Rule::Issuer)
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Capabilities {
     pub wrap_enc: Vec<&'static str>,
     /// Whether something can be sealed for ourselves.
     pub seal: bool,
+    /// Rings that compute MACs.
+    pub mac_rings: Vec<String>,
 }
 
 impl Published {
@@ -88,8 +90,8 @@ pub(crate) fn jwk_set<'a>(keys: impl Iterator<Item = &'a Arc<Key>>) -> Bytes {
 fn is_published(ring: &Ring, key: &Key) -> bool {
     match ring.name().algorithm() {
         RingAlgorithm::Signature(_) => true,
-        RingAlgorithm::KeyManagement(_) => key.standing.state != State::Retired,
-        RingAlgorithm::Seal => false,
+        RingAlgorithm::Decryption(_) => key.standing.state != State::Retired,
+        RingAlgorithm::Seal | RingAlgorithm::Mac => false,
     }
 }
 
@@ -101,8 +103,9 @@ impl Capabilities {
         }
         match ring.name().algorithm() {
             RingAlgorithm::Signature(_) => self.sign_rings.push(ring.name().to_string()),
-            RingAlgorithm::KeyManagement(_) => self.decrypt_rings.push(ring.name().to_string()),
+            RingAlgorithm::Decryption(_) => self.decrypt_rings.push(ring.name().to_string()),
             RingAlgorithm::Seal => self.seal = true,
+            RingAlgorithm::Mac => self.mac_rings.push(ring.name().to_string()),
         }
     }
 
@@ -113,6 +116,8 @@ impl Capabilities {
         }
         self.wrap_enc.extend(enc());
         let wrap = KeyManagementAlgorithm::ALL.iter();
+        // A secret that somebody shares with us is here only where it can be sealed.
+        let wrap = wrap.filter(|alg| self.seal || !alg.is_symmetric());
         self.wrap_alg.extend(wrap.map(|alg| alg.as_str()));
         let verify = SignatureAlgorithm::ALL.iter();
         self.verify_alg.extend(verify.map(|alg| alg.as_str()));

@@ -1,15 +1,19 @@
-//! The making of keys and tombstones (NIST SP 800-57 part 1, §8). A ring always has a published standby, and to rotate is
-//! to make the next one; to revoke is to write a tombstone. Everything else follows from the state function.
+//! The making of keys (NIST SP 800-57 part 1, §8.1). A ring always has a published standby, and to rotate is to make the
+//! next one. Everything else follows from the state function.
 
 use std::time::Duration;
 
 use crate::algorithm::RingName;
-use crate::backend::{LONGEST_NOTE, Label, StoredKey, Tombstone, TombstoneReason};
+use crate::backend::{Label, StoredKey, Tombstone};
 use crate::error::Error;
 
 use super::Keyring;
+use super::schedule;
 use super::state::{self, Lifecycle, Seen, Standing, State};
-use super::{Ring, Snapshot};
+use super::{Ring, Settings, Snapshot};
+
+/// The most keys of a ring that wait to sign, the standby included: each is published, and a device has room for so many.
+const MOST_WAITING: usize = 8;
 
 /// What a rotation made, or would make.
 #[derive(Debug)]
@@ -18,21 +22,19 @@ pub struct Rotation {
     pub ring: RingName,
     /// The new key; without a kid where it is only a plan.
     pub created: Standing,
-    /// The generation that signs next, and from when.
-    pub next: Option<(u64, i64)>,
+    /// What signs next.
+    pub next: Option<Upcoming>,
 }
 
-/// What a revocation did.
-#[derive(Debug)]
-pub struct Revocation {
-    /// The ring.
-    pub ring: RingName,
-    /// The key, revoked.
-    pub revoked: Standing,
-    /// The key that signs from now on, where the revoked one did.
-    pub signing: Option<String>,
-    /// The new standby, where one was needed.
-    pub created: Option<Standing>,
+/// A key that will sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upcoming {
+    /// Its name.
+    pub kid: String,
+    /// Its generation.
+    pub generation: u64,
+    /// From when it may.
+    pub from: i64,
 }
 
 impl Keyring {
@@ -59,7 +61,10 @@ impl Keyring {
     pub async fn rotate(&self, ring: &str) -> Result<Rotation, Error> {
         let _alone = self.changes.lock().await;
         self.list_again().await?;
-        let label = self.next_label(self.known(ring)?.ring(ring).ok_or(Error::NotAllowed)?);
+        let snapshot = self.known(ring)?;
+        let of = snapshot.ring(ring).ok_or(Error::NotAllowed)?;
+        may_rotate(of)?;
+        let label = self.next_label(of);
         let generation = label.generation;
         let due = self.clock.now().min(label.created - 1);
         self.make(&label).await?;
@@ -88,6 +93,7 @@ impl Keyring {
         self.list_again().await?;
         let snapshot = self.known(ring)?;
         let ring = snapshot.ring(ring).ok_or(Error::NotAllowed)?;
+        may_rotate(ring)?;
         let label = self.next_label(ring);
         let mut seen: Vec<Seen> = ring
             .standings()
@@ -99,7 +105,7 @@ impl Keyring {
             created: label.created,
             defective: false,
         });
-        let listing = self.listing();
+        let listing = self.view().inventory.listing();
         let tombstones: Vec<Tombstone> = listing
             .tombstones
             .iter()
@@ -121,77 +127,15 @@ impl Keyring {
         })
     }
 
-    /// Withdraws a key for good. Its successor signs at once where it was active, and a standby is made where it is
-    /// needed. Revoking a revoked key changes nothing.
-    ///
-    /// # Errors
-    /// No such key; a note that is empty, too long or not printable; the device cannot write.
-    pub async fn revoke(&self, kid: &str, note: &str) -> Result<Revocation, Error> {
-        let printable = note.chars().all(|character| !character.is_control());
-        if note.trim().is_empty() || note.chars().count() > LONGEST_NOTE || !printable {
-            return Err(Error::Malformed(
-                "a reason of 1 to 256 printable characters is required",
-            ));
-        }
-        let _alone = self.changes.lock().await;
-        self.list_again().await?;
-        let now = self.clock.now();
-        let snapshot = self.snapshot_full();
-        let (ring, key) = snapshot.key(kid).ok_or(Error::NotAllowed)?;
-        let name = ring.name().to_string();
-        let standing = &key.standing;
-        let was_active = ring.active(now).is_some_and(|active| active.kid() == kid);
-        if standing.state != State::Revoked {
-            let tombstone = Tombstone {
-                kid: kid.to_owned(),
-                ring: ring.name().clone(),
-                generation: standing.key.generation,
-                created: standing.key.created,
-                reason: TombstoneReason::Revoked,
-                at: now,
-                was_active: standing.signs_from.is_some_and(|from| from <= now)
-                    || standing.state == State::Retired,
-                note: note.to_owned(),
-            };
-            self.device.bury(&tombstone).await?;
-            tracing::warn!(ring = %name, kid, "key revoked");
-            self.list_again().await?;
-        }
-        let created = self.stand_by(&name).await?;
-        let snapshot = self.snapshot_full();
-        let ring = snapshot.ring(&name).ok_or(Error::NotAllowed)?;
-        let find = |kid: &str| {
-            ring.standings()
-                .find(|standing| standing.key.kid == kid)
-                .cloned()
-        };
-        let signing = ring
-            .active(self.clock.now())
-            .map(|key| key.kid().to_owned());
-        Ok(Revocation {
-            ring: ring.name().clone(),
-            revoked: find(kid).ok_or(Error::NotAllowed)?,
-            signing: signing.filter(|_| was_active),
-            created: created.and_then(|kid| find(&kid)),
-        })
-    }
-
     /// Makes a key where the ring has none, or where its newest is not waiting. Answers the new key's kid.
-    async fn stand_by(&self, ring: &str) -> Result<Option<String>, Error> {
+    pub(super) async fn stand_by(&self, ring: &str) -> Result<Option<String>, Error> {
         let snapshot = self.known(ring)?;
         let of = snapshot.ring(ring).ok_or(Error::NotAllowed)?;
-        let now = self.clock.now();
-        let newest = of
-            .standings()
-            .max_by_key(|standing| standing.key.generation);
-        let stands_by = newest.is_some_and(|newest| {
-            of.standings().any(|other| {
-                other.key.generation == newest.key.generation
-                    && other.state == State::Next
-                    && other.signs_from.is_none_or(|from| from > now)
-            })
-        });
-        if stands_by {
+        // A fixed ring has no standby, and no heir: what another key computes is not what others know.
+        if of.name().is_fixed() && of.standings().next().is_some() {
+            return Ok(None);
+        }
+        if schedule::standby(of.standings(), self.clock.now()).is_some() {
             return Ok(None);
         }
         let made = self.make(&self.next_label(of)).await?;
@@ -202,7 +146,7 @@ impl Keyring {
     ///
     /// `created` is ahead by the configured `generation`: by then the key is there and every replica sees it, so that
     /// its lead is time during which it is published, all of it. A ring's first key signs without a lead.
-    fn next_label(&self, ring: &Ring) -> Label {
+    pub(super) fn next_label(&self, ring: &Ring) -> Label {
         let keys = || ring.standings().map(|standing| &standing.key);
         let newest = keys().map(|key| key.created).max();
         let ahead = newest.map_or(Duration::ZERO, |_| self.settings.generation);
@@ -219,7 +163,7 @@ impl Keyring {
         }
     }
 
-    async fn make(&self, label: &Label) -> Result<StoredKey, Error> {
+    pub(super) async fn make(&self, label: &Label) -> Result<StoredKey, Error> {
         let made = self.device.generate(label).await?;
         self.list_again().await?;
         if label.generation > 1 && self.clock.now() > label.created {
@@ -238,11 +182,35 @@ impl Keyring {
     }
 }
 
-/// The generation that signs next, and from when.
-fn upcoming(standings: &[Standing], now: i64) -> Option<(u64, i64)> {
+/// How far ahead of its making a key's `created` is, in whole seconds.
+pub(super) fn ahead(settings: &Settings) -> i64 {
+    i64::try_from(settings.generation.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+/// Whether a ring takes another key.
+pub(super) fn may_rotate(ring: &Ring) -> Result<(), Error> {
+    if ring.name().is_fixed() {
+        return Err(Error::Lifecycle(
+            "rotation.never: with another key every pairwise subject would change",
+        ));
+    }
+    let is_next = |standing: &&Standing| standing.state == State::Next;
+    if ring.standings().filter(is_next).count() >= MOST_WAITING {
+        return Err(Error::Lifecycle(
+            "rotation.queue: 8 keys of this ring wait to sign already",
+        ));
+    }
+    Ok(())
+}
+
+/// What signs next.
+fn upcoming(standings: &[Standing], now: i64) -> Option<Upcoming> {
     let planned = standings.iter().filter_map(|standing| {
-        let from = standing.signs_from.filter(|from| *from > now)?;
-        Some((standing.key.generation, from))
+        Some(Upcoming {
+            kid: standing.key.kid.clone(),
+            generation: standing.key.generation,
+            from: standing.signs_from.filter(|from| *from > now)?,
+        })
     });
-    planned.min_by_key(|(_, from)| *from)
+    planned.min_by_key(|next| next.from)
 }

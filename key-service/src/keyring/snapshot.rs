@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::algorithm::{RingAlgorithm, RingName};
 use crate::backend::{Listing, StoredKey};
 
+use super::gate::{self, Gate, Signer};
 use super::key::{self, Key};
 use super::policy::Profile;
 use super::published::Published;
+use super::schedule::{self, Alarm};
 use super::state::{self, Lifecycle, Seen, Standing, State};
 use super::{RingSettings, Settings};
 
@@ -20,7 +22,8 @@ pub struct Ring {
     /// Keys that the device no longer has, known from their tombstones.
     gone: Vec<Standing>,
     /// Which key may sign from when, in order of time.
-    signers: Vec<(i64, Arc<Key>)>,
+    signers: Vec<Signer>,
+    alarms: Vec<Alarm>,
 }
 
 impl Ring {
@@ -37,15 +40,29 @@ impl Ring {
     }
 
     /// What has become of each of its keys, those that are gone included.
-    pub fn standings(&self) -> impl Iterator<Item = &Standing> {
+    pub fn standings(&self) -> impl Iterator<Item = &Standing> + Clone {
         self.keys.iter().map(|key| &key.standing).chain(&self.gone)
     }
 
-    /// The key that signs at `now`.
+    /// The key that signs here at `now`.
     #[must_use]
     pub fn active(&self, now: i64) -> Option<&Arc<Key>> {
-        let (_, key) = self.signers.iter().rfind(|(from, _)| *from <= now)?;
-        Some(key)
+        gate::signing(&self.signers, now).map(|signer| &signer.key)
+    }
+
+    pub(super) fn signers(&self) -> &[Signer] {
+        &self.signers
+    }
+
+    /// What a person should look at.
+    #[must_use]
+    pub fn alarms(&self) -> &[Alarm] {
+        &self.alarms
+    }
+
+    /// What is configured for it.
+    pub(super) fn settings(&self) -> &RingSettings {
+        &self.settings
     }
 
     pub(crate) fn profiles(&self) -> &[Profile] {
@@ -104,15 +121,29 @@ impl Snapshot {
             .find(|(_, key)| key.kid() == kid)
     }
 
-    pub(super) fn of(settings: &Settings, listing: &Listing, now: i64) -> Snapshot {
+    /// What has become of the key of this name, also of one that is gone.
+    #[must_use]
+    pub fn standing(&self, kid: &str) -> Option<(&Ring, &Standing)> {
+        self.rings()
+            .flat_map(|ring| ring.standings().map(move |standing| (ring, standing)))
+            .find(|(_, standing)| standing.key.kid == kid)
+    }
+
+    pub(super) fn of(
+        settings: &Settings,
+        listing: &Listing,
+        gate: &mut Gate,
+        now: i64,
+    ) -> Snapshot {
         let mut rings = HashMap::new();
         let mut order = Vec::new();
         let mut next_change: Option<i64> = None;
         for of in &settings.rings {
-            let ring = ring(settings, of, listing, now);
+            let ring = ring(settings, of, listing, gate, now);
             let standings = ring.keys.iter().map(|key| &key.standing);
             let times = standings.flat_map(|standing| [standing.signs_from, standing.expires_at]);
-            let next = times.flatten().filter(|at| *at > now).min();
+            let here = ring.signers.iter().map(|signer| signer.here);
+            let next = times.flatten().chain(here).filter(|at| *at > now).min();
             next_change = [next_change, next].into_iter().flatten().min();
             order.push(of.name.to_string());
             rings.insert(of.name.to_string(), ring);
@@ -127,11 +158,18 @@ impl Snapshot {
     }
 }
 
-fn ring(settings: &Settings, of: &RingSettings, listing: &Listing, now: i64) -> Ring {
+fn ring(
+    settings: &Settings,
+    of: &RingSettings,
+    listing: &Listing,
+    gate: &mut Gate,
+    now: i64,
+) -> Ring {
     let stored: HashMap<String, &StoredKey> = listing
         .keys
         .iter()
         .filter(|stored| stored.label.ring == of.name)
+        .filter(|stored| !of.name.is_fixed() || stored.label.generation == 1)
         .map(|stored| (key::kid(stored), stored))
         .collect();
     let seen: Vec<Seen> = stored
@@ -151,8 +189,11 @@ fn ring(settings: &Settings, of: &RingSettings, listing: &Listing, now: i64) -> 
         .collect();
     let lifecycle = Lifecycle {
         lead: settings.lead,
-        // What we sealed ourselves has no end but the one that somebody decides.
-        retention: (of.name.algorithm() != RingAlgorithm::Seal).then_some(settings.retention),
+        // What we made for ourselves has no end but the one that somebody decides.
+        retention: match of.name.algorithm() {
+            RingAlgorithm::Seal | RingAlgorithm::Mac => None,
+            _ => Some(settings.retention),
+        },
     };
     let (mut keys, mut gone) = (Vec::new(), Vec::new());
     for standing in state::judge(&seen, &tombstones, lifecycle, now) {
@@ -161,14 +202,31 @@ fn ring(settings: &Settings, of: &RingSettings, listing: &Listing, now: i64) -> 
             None => gone.push(standing),
         }
     }
-    let signers = keys
-        .iter()
-        .filter_map(|key| Some((key.standing.signs_from?, Arc::clone(key))))
-        .collect();
-    Ring {
+    let signer = |key: &Arc<Key>| {
+        let from = key.standing.signs_from?;
+        let key = Arc::clone(key);
+        Some(Signer {
+            from,
+            here: from,
+            key,
+        })
+    };
+    let mut ring = Ring {
         settings: of.clone(),
+        signers: keys.iter().filter_map(signer).collect(),
         keys,
         gone,
-        signers,
+        alarms: Vec::new(),
+    };
+    // Relying parties know no other keys, so only these must be published before they are used.
+    if matches!(of.name.algorithm(), RingAlgorithm::Signature(_)) {
+        gate.hold(&mut ring.signers, settings.gate_limit, now);
     }
+    if !of.name.is_fixed() {
+        ring.alarms = schedule::alarms(ring.standings(), settings, of.period, now);
+    }
+    if ring.keys.iter().any(|key| gate.is_forced(key.kid())) {
+        ring.alarms.push(Alarm::Unacknowledged);
+    }
+    ring
 }

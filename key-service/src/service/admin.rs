@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use proto::v1;
 use proto::v1::key_admin_server::KeyAdmin;
-use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
-use crate::algorithm::RingName;
+use crate::algorithm::{RingAlgorithm, RingName};
 use crate::error::Error;
-use crate::keyring::rotation::{Revocation, Rotation};
+use crate::keyring::rotation::Rotation;
 use crate::keyring::state::Standing;
+use crate::keyring::withdrawal::Withdrawal;
 use crate::metrics::Rpc;
 
 use super::peer::Caller;
 use super::publication::{capabilities, state};
-use super::{Call, Shared};
+use super::{Call, Shared, audit};
 
 /// The service as one connection's caller has it.
 #[derive(Debug)]
@@ -30,88 +30,109 @@ impl KeyAdmin for Admin {
         &self,
         request: Request<v1::ListKeysRequest>,
     ) -> Result<Response<v1::ListKeysResponse>, Status> {
-        let call = Call::begin(Rpc::Admin, &self.caller, &request);
+        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
+        let asked = request.get_ref();
+        call.entry.administers("ListKeys", &asked.ring, "", "");
         let outcome = self.list(&request.get_ref().ring);
-        self.shared.answer(&call, outcome)
+        self.shared.answer(call, outcome).await
     }
 
     async fn rotate_key(
         &self,
         request: Request<v1::RotateKeyRequest>,
     ) -> Result<Response<v1::RotateKeyResponse>, Status> {
-        let call = Call::begin(Rpc::Admin, &self.caller, &request);
+        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
+        let asked = request.get_ref();
+        call.entry.administers("RotateKey", &asked.ring, "", "");
         let outcome = self.rotate(request.get_ref()).await;
-        self.shared.answer(&call, outcome)
+        self.shared.answer(call, outcome).await
     }
 
     async fn revoke_key(
         &self,
         request: Request<v1::RevokeKeyRequest>,
     ) -> Result<Response<v1::RevokeKeyResponse>, Status> {
-        let call = Call::begin(Rpc::Admin, &self.caller, &request);
+        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
+        let asked = request.get_ref();
+        call.entry
+            .administers("RevokeKey", "", &asked.kid, &asked.reason);
         let outcome = self.revoke(request.get_ref()).await;
-        self.shared.answer(&call, outcome)
+        self.shared.answer(call, outcome).await
     }
 
     async fn info(
         &self,
         request: Request<v1::InfoRequest>,
     ) -> Result<Response<v1::InfoResponse>, Status> {
-        let call = Call::begin(Rpc::Admin, &self.caller, &request);
-        self.shared.answer(&call, Ok(self.describe()))
+        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
+        call.entry.administers("Info", "", "", "");
+        self.shared.answer(call, Ok(self.describe())).await
     }
 
     async fn disable_key(
         &self,
         request: Request<v1::DisableKeyRequest>,
     ) -> Result<Response<v1::DisableKeyResponse>, Status> {
-        self.not_built(&request, "DisableKey")
+        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
+        let asked = request.get_ref();
+        call.entry
+            .administers("DisableKey", "", &asked.kid, &asked.reason);
+        let outcome = self.disable(request.get_ref()).await;
+        self.shared.answer(call, outcome).await
     }
 
     async fn enable_key(
         &self,
         request: Request<v1::EnableKeyRequest>,
     ) -> Result<Response<v1::EnableKeyResponse>, Status> {
-        self.not_built(&request, "EnableKey")
+        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
+        let asked = request.get_ref();
+        call.entry.administers("EnableKey", "", &asked.kid, "");
+        let outcome = self.enable(&request.get_ref().kid).await;
+        self.shared.answer(call, outcome).await
     }
 
     async fn destroy_key(
         &self,
         request: Request<v1::DestroyKeyRequest>,
     ) -> Result<Response<v1::DestroyKeyResponse>, Status> {
-        self.not_built(&request, "DestroyKey")
+        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
+        let asked = request.get_ref();
+        call.entry.administers("DestroyKey", "", &asked.kid, "");
+        let outcome = self.destroy(&request.get_ref().kid).await;
+        self.shared.answer(call, outcome).await
     }
 
-    type ReadAuditStream = Empty<Result<v1::AuditRecord, Status>>;
+    type ReadAuditStream = audit::Records;
 
     async fn read_audit(
         &self,
         request: Request<v1::ReadAuditRequest>,
     ) -> Result<Response<Self::ReadAuditStream>, Status> {
-        self.not_built(&request, "ReadAudit")
+        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
+        call.entry.administers("ReadAudit", "", "", "");
+        let log = audit::readable(&self.shared, &self.caller);
+        let records = log.map(|log| audit::read(&self.shared, &log, *request.get_ref()));
+        self.shared.answer(call, records).await
     }
 
     async fn verify_audit(
         &self,
         request: Request<v1::VerifyAuditRequest>,
     ) -> Result<Response<v1::VerifyAuditResponse>, Status> {
-        self.not_built(&request, "VerifyAudit")
+        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
+        call.entry.administers("VerifyAudit", "", "", "");
+        let outcome = match audit::readable(&self.shared, &self.caller) {
+            Ok(log) => audit::check(log, *request.get_ref()).await,
+            Err(error) => Err(error),
+        };
+        self.shared.answer(call, outcome).await
     }
 }
 
 impl Admin {
     pub(super) fn new(shared: Arc<Shared>, caller: Arc<Caller>) -> Admin {
         Admin { shared, caller }
-    }
-
-    /// A part of the contract that this version does not have.
-    fn not_built<A, T>(
-        &self,
-        request: &Request<A>,
-        rpc: &'static str,
-    ) -> Result<Response<T>, Status> {
-        let call = Call::begin(Rpc::Admin, &self.caller, request);
-        self.shared.answer(&call, Err(Error::NotBuilt(rpc)))
     }
 
     fn may_use(&self, ring: &str) -> Result<(), Error> {
@@ -150,38 +171,97 @@ impl Admin {
         } else {
             keyring.rotate(&request.ring).await?
         };
-        let (next_generation, next_activates_at) = next.unwrap_or_default();
-        Ok(v1::RotateKeyResponse {
+        let mut response = v1::RotateKeyResponse {
             created: Some(self.key(&ring, &created)),
-            next_generation,
-            next_activates_at,
             dry_run: request.dry_run,
-        })
+            ..Default::default()
+        };
+        if let Some(next) = next {
+            if matches!(ring.algorithm(), RingAlgorithm::Signature(_)) {
+                response.lagging = self.lagging(&next.kid);
+            }
+            let patience = match response.lagging.as_slice() {
+                [] => 0,
+                _ => keyring.gate_limit(),
+            };
+            response.next_generation = next.generation;
+            response.next_activates_at = next.from;
+            response.next_signs_by = next.from.saturating_add(patience);
+        }
+        Ok(response)
+    }
+
+    /// The gateways connected to this replica that do not publish the key.
+    fn lagging(&self, kid: &str) -> Vec<v1::Gateway> {
+        let serving = self.shared.watchers.serving().into_iter();
+        let lagging =
+            serving.filter(|gateway| !self.shared.keyring.epoch_holds(&gateway.epoch, kid));
+        let named = lagging.map(|gateway| v1::Gateway {
+            caller: gateway.caller,
+            instance_id: gateway.instance,
+        });
+        named.collect()
+    }
+
+    /// Whether the caller may use the key's ring. Another replica may have made the key a moment ago.
+    async fn may_change(&self, kid: &str) -> Result<(), Error> {
+        let keyring = &self.shared.keyring;
+        let ring = || {
+            let snapshot = keyring.snapshot();
+            let (ring, _) = snapshot.standing(kid)?;
+            Some(ring.name().to_string())
+        };
+        let ring = match ring() {
+            Some(ring) => Some(ring),
+            None => {
+                keyring.reload().await?;
+                ring()
+            }
+        };
+        self.may_use(&ring.ok_or(Error::NotAllowed)?)
     }
 
     async fn revoke(&self, request: &v1::RevokeKeyRequest) -> Result<v1::RevokeKeyResponse, Error> {
-        let ring = {
-            let snapshot = self.shared.keyring.snapshot();
-            let (ring, _) = snapshot.key(&request.kid).ok_or(Error::NotAllowed)?;
-            ring.name().to_string()
-        };
-        self.may_use(&ring)?;
-        let revocation = self
-            .shared
-            .keyring
-            .revoke(&request.kid, &request.reason)
-            .await?;
-        let Revocation {
+        self.may_change(&request.kid).await?;
+        let keyring = &self.shared.keyring;
+        let Withdrawal {
             ring,
-            revoked,
+            withdrawn,
             signing,
             created,
-        } = revocation;
+        } = keyring.revoke(&request.kid, &request.reason).await?;
         Ok(v1::RevokeKeyResponse {
-            revoked: Some(self.key(&ring, &revoked)),
+            revoked: Some(self.key(&ring, &withdrawn)),
             signing_kid: signing.unwrap_or_default(),
             created: created.map(|created| self.key(&ring, &created)),
         })
+    }
+
+    async fn disable(
+        &self,
+        request: &v1::DisableKeyRequest,
+    ) -> Result<v1::DisableKeyResponse, Error> {
+        self.may_change(&request.kid).await?;
+        let keyring = &self.shared.keyring;
+        let disabled = keyring.disable(&request.kid, &request.reason).await?;
+        Ok(v1::DisableKeyResponse {
+            key: Some(self.key(&disabled.ring, &disabled.withdrawn)),
+            signing_kid: disabled.signing.unwrap_or_default(),
+        })
+    }
+
+    async fn enable(&self, kid: &str) -> Result<v1::EnableKeyResponse, Error> {
+        self.may_change(kid).await?;
+        let (ring, standing) = self.shared.keyring.enable(kid).await?;
+        let key = Some(self.key(&ring, &standing));
+        Ok(v1::EnableKeyResponse { key })
+    }
+
+    async fn destroy(&self, kid: &str) -> Result<v1::DestroyKeyResponse, Error> {
+        self.may_change(kid).await?;
+        let (ring, standing) = self.shared.keyring.destroy(kid).await?;
+        let key = Some(self.key(&ring, &standing));
+        Ok(v1::DestroyKeyResponse { key })
     }
 
     fn describe(&self) -> v1::InfoResponse {

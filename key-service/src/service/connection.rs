@@ -5,21 +5,17 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Shared, Surface};
+use super::{Shared, Surface, http2};
 
 /// How long a connection that is asked to end may go on with what it has begun.
 const GRACE: Duration = Duration::from_secs(30);
 /// How long to wait when the system has no more descriptors.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The largest header list of a request, in octets.
-const HEADERS: u32 = 16 * 1024;
 
 /// Serves a TCP port until the service stops, then waits for its connections.
 pub(crate) async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
@@ -144,24 +140,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &shared.limits;
-    let mut http2 = http2::Builder::new(TokioExecutor::new());
-    http2
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.concurrent_streams)
-        .max_header_list_size(HEADERS)
-        .auto_date_header(false)
-        .keep_alive_interval(limits.keep_alive)
-        .keep_alive_timeout(limits.keep_alive);
-    let connection = http2.serve_connection(TokioIo::new(stream), surface);
-    tokio::pin!(connection);
-
-    tokio::select! {
-        _ = &mut connection => return,
-        () = ended(shared.stop.clone(), limits.connection_age) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    // A stream that does not end, such as a watch, must not keep an old certificate's connection for ever.
-    let _ = tokio::time::timeout(GRACE, connection).await;
+    let ended = ended(shared.stop.clone(), limits.connection_age);
+    let answer = |request| surface.answer(request);
+    http2::serve(stream, answer, limits, ended, GRACE).await;
 }
 
 /// When a connection has to end: the service stops, or the connection is old.

@@ -6,10 +6,13 @@ use bytes::Bytes;
 use proto::v1::{self, recipient, wrap_request};
 use zeroize::Zeroizing;
 
-use crate::algorithm::{ContentEncryption, KeyManagementAlgorithm, RingAlgorithm};
+use crate::algorithm::{
+    ContentEncryption, DecryptionAlgorithm, KeyManagementAlgorithm, RingAlgorithm,
+};
+use crate::backend::SecretBytes;
 use crate::error::Error;
-use crate::jwe::{self, KeyRef};
-use crate::jwk::Jwk;
+use crate::jwe::{self, KeyRef, Recipient};
+use crate::jwk;
 use crate::keyring::key::Key;
 use crate::keyring::{Ring, Snapshot};
 
@@ -19,6 +22,8 @@ use super::keys::Keys;
 const PLAINTEXT: usize = 64 * 1024;
 /// The longest context of something sealed, in octets.
 const CONTEXT: usize = 256;
+/// The longest "cty" of a JWE, in octets (RFC 6838 §4.2: type and subtype).
+const CONTENT_TYPE: usize = 255;
 /// What is sealed under such a context may be used here and is never told (client secrets, seeds).
 const USE_ONLY: &str = "use-only:";
 
@@ -29,8 +34,8 @@ impl Keys {
         deadline: Option<Instant>,
     ) -> Result<v1::DecryptResponse, Error> {
         let snapshot = self.shared.keyring.snapshot_full();
-        let find = |kid: Option<&str>, algorithm: KeyManagementAlgorithm| {
-            let wanted = RingAlgorithm::KeyManagement(algorithm);
+        let find = |kid: Option<&str>, algorithm: DecryptionAlgorithm| {
+            let wanted = RingAlgorithm::Decryption(algorithm);
             snapshot
                 .rings()
                 .filter(|ring| ring.name().algorithm() == wanted)
@@ -55,6 +60,35 @@ impl Keys {
         if sealed.context.starts_with(USE_ONLY) {
             return Err(Error::NotAllowed);
         }
+        let plaintext = self
+            .unsealed(&sealed.sealed, &sealed.context, deadline)
+            .await?;
+        Ok(v1::DecryptResponse {
+            plaintext: Bytes::from_owner(plaintext),
+            header: Bytes::new(),
+        })
+    }
+
+    /// Opens a secret that may be used here and is told to nobody. What could be told is no such secret: whoever sealed it
+    /// has made a mistake that must be seen.
+    pub(super) async fn open_wrapped_secret(
+        &self,
+        secret: &v1::WrappedSecret,
+        deadline: Option<Instant>,
+    ) -> Result<SecretBytes, Error> {
+        if !secret.context.starts_with(USE_ONLY) {
+            return Err(Error::NotAllowed);
+        }
+        self.unsealed(&secret.sealed, &secret.context, deadline)
+            .await
+    }
+
+    async fn unsealed(
+        &self,
+        sealed: &str,
+        context: &str,
+        deadline: Option<Instant>,
+    ) -> Result<SecretBytes, Error> {
         let snapshot = self.shared.keyring.snapshot_full();
         let find = |kid: &str| {
             self.seal_rings(&snapshot)
@@ -63,12 +97,7 @@ impl Keys {
                 .map(|key| key.id.clone())
         };
         let device = self.shared.keyring.device();
-        let plaintext =
-            jwe::unseal(device, &sealed.sealed, &sealed.context, deadline, find).await?;
-        Ok(v1::DecryptResponse {
-            plaintext: Bytes::from_owner(plaintext),
-            header: Bytes::new(),
-        })
+        Ok(jwe::unseal(device, sealed, context, deadline, find).await?)
     }
 
     pub(super) async fn wrap_plaintext(
@@ -80,7 +109,10 @@ impl Keys {
             return Err(Error::Malformed("plaintext is too long"));
         }
         match &request.to {
-            Some(wrap_request::To::Recipient(recipient)) => encrypt(recipient, &request.plaintext),
+            Some(wrap_request::To::Recipient(to)) => {
+                let recipient = self.recipient(to, deadline).await?;
+                Ok(jwe::encrypt(&recipient, &request.plaintext)?)
+            }
             Some(wrap_request::To::Context(context)) => {
                 if context.is_empty() || context.len() > CONTEXT {
                     return Err(Error::Malformed("context is empty or too long"));
@@ -99,29 +131,47 @@ impl Keys {
         }
     }
 
+    /// Somebody else to encrypt to: `jwk` is one public key or a JWK Set, of which the first key that is for `alg` is taken.
+    /// A wrapped secret's own `alg` says nothing here: its key is made for the recipient's (OpenID Connect Core §10.2).
+    pub(super) async fn recipient(
+        &self,
+        to: &v1::Recipient,
+        deadline: Option<Instant>,
+    ) -> Result<Recipient, Error> {
+        let (Ok(algorithm), Ok(encryption)) = (
+            to.alg.parse::<KeyManagementAlgorithm>(),
+            to.enc.parse::<ContentEncryption>(),
+        ) else {
+            return Err(Error::Malformed("algorithm not supported"));
+        };
+        if to.cty.len() > CONTENT_TYPE {
+            return Err(Error::Malformed("cty is too long"));
+        }
+        let recipient = match &to.key {
+            Some(recipient::Key::Jwk(json)) => {
+                Recipient::public(jwk::recipient(json, algorithm)?, algorithm, encryption)?
+            }
+            Some(recipient::Key::WrappedSecret(_)) if !algorithm.is_symmetric() => {
+                return Err(Error::Malformed("algorithm not supported"));
+            }
+            Some(recipient::Key::WrappedSecret(secret)) => {
+                let secret = self.open_wrapped_secret(secret, deadline).await?;
+                Recipient::secret(&secret, algorithm, encryption)?
+            }
+            None => return Err(Error::Malformed("recipient.key is missing")),
+        };
+        Ok(match to.cty.as_str() {
+            "" => recipient,
+            cty => recipient.with_content_type(cty),
+        })
+    }
+
     fn seal_rings<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Ring> {
         snapshot
             .rings()
             .filter(|ring| ring.name().algorithm() == RingAlgorithm::Seal)
             .filter(|ring| self.caller.may_use(&ring.name().to_string()))
     }
-}
-
-fn encrypt(to: &v1::Recipient, plaintext: &[u8]) -> Result<String, Error> {
-    let jwk = match &to.key {
-        Some(recipient::Key::Jwk(jwk)) => Jwk::parse(jwk)?,
-        Some(recipient::Key::WrappedSecret(_)) => return Err(Error::NotBuilt("wrapped_secret")),
-        None => return Err(Error::Malformed("recipient.key is missing")),
-    };
-    let unknown = Error::Malformed("algorithm not supported");
-    let (Ok(algorithm), Ok(encryption)) = (
-        to.alg.parse::<KeyManagementAlgorithm>(),
-        to.enc.parse::<ContentEncryption>(),
-    ) else {
-        return Err(unknown);
-    };
-    let cty = Some(to.cty.as_str()).filter(|cty| !cty.is_empty());
-    Ok(jwe::encrypt(&jwk, algorithm, encryption, cty, plaintext)?)
 }
 
 fn key_ref(key: &Key) -> KeyRef {

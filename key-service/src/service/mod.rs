@@ -2,22 +2,27 @@
 //! this service at all. Each service has its own list of callers.
 
 mod admin;
+mod audit;
 pub(crate) mod connection;
 mod encryption;
+mod http2;
 mod keys;
+mod mac;
 pub mod peer;
 mod publication;
+mod sign;
 pub(crate) mod status;
+mod verify;
 mod watch;
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use proto::v1::key_admin_server::KeyAdminServer;
 use proto::v1::key_service_server::KeyServiceServer;
 use tonic::Status;
@@ -27,6 +32,7 @@ use tonic::server::NamedService;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
+use crate::audit::{Entry, Log, NotWritten};
 use crate::config::{Listen, Service};
 use crate::error::Error;
 use crate::keyring::Keyring;
@@ -34,11 +40,10 @@ use crate::metrics::{Metrics, Rpc};
 use crate::tls::Certificates;
 
 use admin::Admin;
+use http2::Asked;
 use keys::Keys;
 use peer::{Caller, Callers};
 pub(crate) use watch::Watchers;
-
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) certificates: Option<Certificates>,
     pub(crate) limits: Listen,
     pub(crate) metrics: Arc<Metrics>,
+    /// The log of every operation, where one is kept.
+    pub(crate) audit: Option<Arc<Log>>,
     pub(crate) health: HealthReporter,
     pub(crate) watchers: Watchers,
     /// For Cache-Control of the JWK Set, in seconds.
@@ -62,6 +69,7 @@ pub(crate) struct Shared {
 /// The services as one connection's caller sees them.
 #[derive(Clone)]
 pub(crate) struct Surface {
+    shared: Arc<Shared>,
     caller: Option<Arc<Caller>>,
     keys: Option<KeyServiceServer<Keys>>,
     admin: Option<KeyAdminServer<Admin>>,
@@ -82,6 +90,7 @@ impl Surface {
         });
         let health = HealthService::from_health_reporter(shared.health.clone());
         Surface {
+            shared: Arc::clone(shared),
             keys,
             admin,
             caller,
@@ -90,50 +99,86 @@ impl Surface {
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Surface {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn call(&self, request: Request<Incoming>) -> Answer {
+impl Surface {
+    fn answer(&self, request: Request<Asked>) -> Answer {
         let path = request.uri().path().strip_prefix('/');
         let service = path.and_then(|path| path.split_once('/'));
-        let answer = match service {
-            _ if self.caller.is_none() => None,
+        match service {
+            _ if self.caller.is_none() => {}
             Some((KeyServiceServer::<Keys>::NAME, _)) => {
-                self.keys.clone().map(|mut keys| keys.call(request))
+                if let Some(mut keys) = self.keys.clone() {
+                    return Answer(keys.call(request));
+                }
             }
             Some((KeyAdminServer::<Admin>::NAME, _)) => {
-                self.admin.clone().map(|mut admin| admin.call(request))
+                if let Some(mut admin) = self.admin.clone() {
+                    return Answer(admin.call(request));
+                }
             }
             Some((HealthServer::<HealthService>::NAME, _)) => {
-                Some(self.health.clone().call(request))
+                return Answer(self.health.clone().call(request));
             }
             _ => return refuse(status::no_such_method()),
+        }
+        let Some(caller) = &self.caller else {
+            return refuse(status::not_allowed());
         };
-        answer.unwrap_or_else(|| {
-            if let Some(caller) = &self.caller {
-                tracing::warn!(
-                    caller = caller.name(),
-                    "refused: a service that its [[callers.allow]] does not name"
-                );
-            }
-            refuse(status::not_allowed())
-        })
+        tracing::warn!(
+            caller = caller.name(),
+            "refused: a service that its [[callers.allow]] does not name"
+        );
+        let service = match service {
+            Some((KeyAdminServer::<Admin>::NAME, _)) => KeyAdminServer::<Admin>::NAME,
+            _ => KeyServiceServer::<Keys>::NAME,
+        };
+        let (shared, caller) = (Arc::clone(&self.shared), Arc::clone(caller));
+        Answer(Box::pin(async move {
+            let status = status::not_allowed();
+            let entry = shared.entry(service, &caller, "");
+            let refused = shared.write_down(entry, status::name(status.code()), "");
+            let status = refused
+                .await
+                .map_or_else(|_| status::not_audited(), |()| status);
+            Ok(status.into_http())
+        }))
     }
 }
 
 fn refuse(status: Status) -> Answer {
-    Box::pin(ready(Ok(status.into_http())))
+    Answer(Box::pin(ready(Ok(status.into_http()))))
+}
+
+/// An answer on its way.
+struct Answer(Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>);
+
+impl Future for Answer {
+    type Output = Response<Body>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Body>> {
+        self.0.as_mut().poll(context).map(|answer| match answer {
+            Ok(response) => response,
+            Err(never) => match never {},
+        })
+    }
 }
 
 impl Shared {
-    /// Turns an outcome into an answer, counts it and writes it down.
-    fn answer<T>(
+    /// Turns an outcome into an answer, writes it down and counts it. What is not written down has not happened.
+    async fn answer<T>(
         &self,
-        call: &Call<'_>,
+        call: Call<'_>,
         outcome: Result<T, Error>,
     ) -> Result<tonic::Response<T>, Status> {
+        let (code, rule) = match &outcome {
+            Ok(_) => (status::OK, ""),
+            Err(error) => (status::name(status::of(error).code()), error.rule()),
+        };
+        let written = self.write_down(call.entry, code, rule).await;
+        let outcome = match written {
+            // What is public anyway is told: relying parties go on verifying.
+            Err(NotWritten) if !call.rpc.is_public() => Err(Error::NotAudited),
+            _ => outcome,
+        };
         let rpc = call.rpc.as_str();
         let (caller, request) = (call.caller.name(), call.request_id);
         match outcome {
@@ -153,6 +198,7 @@ impl Shared {
                     Error::NotAllowed
                     | Error::Policy(_)
                     | Error::Backend(_)
+                    | Error::NotAudited
                     | Error::NoActiveKey => {
                         tracing::warn!(rpc, caller, request, code, reason = %error, "refused");
                     }
@@ -160,6 +206,22 @@ impl Shared {
                 }
                 Err(status)
             }
+        }
+    }
+
+    /// A record that is begun.
+    fn entry(&self, rpc: &str, caller: &Caller, request: &str) -> Entry {
+        if self.audit.is_none() {
+            return Entry::off();
+        }
+        let now = self.keyring.clock().now_millis();
+        Entry::begin(now, rpc, caller.name(), request)
+    }
+
+    async fn write_down(&self, entry: Entry, code: &str, rule: &str) -> Result<(), NotWritten> {
+        match (&self.audit, entry.end(code, rule)) {
+            (Some(log), Some(record)) => log.record(record).await,
+            _ => Ok(()),
         }
     }
 }
@@ -171,17 +233,26 @@ struct Call<'a> {
     /// From the caller's `x-request-id`, if it may be written down.
     request_id: &'a str,
     since: Instant,
+    /// What the audit log will tell of it.
+    entry: Entry,
 }
 
 impl<'a> Call<'a> {
-    fn begin<T>(rpc: Rpc, caller: &'a Caller, request: &'a tonic::Request<T>) -> Call<'a> {
+    fn begin<T>(
+        shared: &Shared,
+        rpc: Rpc,
+        caller: &'a Caller,
+        request: &'a tonic::Request<T>,
+    ) -> Call<'a> {
         let id = request.metadata().get("x-request-id");
         let id = id.and_then(|id| id.to_str().ok()).filter(|id| is_plain(id));
+        let request_id = id.unwrap_or("");
         Call {
             rpc,
             caller,
-            request_id: id.unwrap_or(""),
+            request_id,
             since: Instant::now(),
+            entry: shared.entry(rpc.as_str(), caller, request_id),
         }
     }
 }

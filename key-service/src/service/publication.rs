@@ -43,7 +43,7 @@ pub(super) fn public_jwks(
         .map(|(ring, key)| v1::PublishedKey {
             kid: key.kid().to_owned(),
             state: state(key.standing.state).into(),
-            alg: ring.algorithm().as_str().to_owned(),
+            alg: ring.algorithm().jose().to_owned(),
             r#use: ring.algorithm().usage().to_owned(),
             ring: ring.to_string(),
             generation: key.standing.key.generation,
@@ -66,6 +66,7 @@ pub(super) fn capabilities(snapshot: &Snapshot) -> v1::Capabilities {
         wrap_alg: owned(&capabilities.wrap_alg),
         wrap_enc: owned(&capabilities.wrap_enc),
         seal: capabilities.seal,
+        mac_rings: capabilities.mac_rings.clone(),
     }
 }
 

@@ -23,7 +23,10 @@ pub(crate) fn of(error: &Error) -> Status {
             Status::invalid_argument("claims are not one strict JSON object")
         }
         Error::Malformed(what) => Status::invalid_argument(*what),
+        Error::Lifecycle(rule) => Status::failed_precondition(*rule),
         Error::NotBuilt(what) => Status::unimplemented(*what),
+        Error::NotAudited => not_audited(),
+        Error::NoAuditLog => Status::unimplemented("no audit log is kept"),
         Error::NoActiveKey => Status::unavailable("the ring has no key that may be used now"),
         Error::Undecryptable => Status::invalid_argument("not decrypted"),
         Error::NotVerified(_) => Status::invalid_argument("not verified"),
@@ -49,6 +52,16 @@ fn backend(error: &backend::Error) -> Status {
 /// Unknown or foreign: the same answer.
 pub(crate) fn not_allowed() -> Status {
     Status::permission_denied("not allowed")
+}
+
+/// What cannot be written down is not done.
+pub(crate) fn not_audited() -> Status {
+    Status::unavailable("the audit log cannot be written at the moment")
+}
+
+/// A stream of records that ends early.
+pub(crate) fn not_read() -> Status {
+    Status::unavailable("the audit log cannot be read at the moment")
 }
 
 /// No such service or method.

@@ -2,14 +2,15 @@
 //! except how to verify it.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use super::{Invalid, verify};
-use crate::algorithm::SignatureAlgorithm;
+use super::{Invalid, MacKey, verify};
+use crate::algorithm::{MacAlgorithm, SignatureAlgorithm};
 use crate::backend::PublicKey;
 use crate::jwk::Jwk;
 use crate::keyring::claims::Claims;
@@ -19,15 +20,16 @@ const LONGEST_TOKEN: usize = 64 * 1024;
 /// The longest JOSE header, in octets of JSON.
 pub(crate) const LONGEST_HEADER: usize = 4 * 1024;
 
-/// A compact JWS whose signature has not been checked.
+/// A compact JWS whose signature has not been checked. It is of a public key's algorithm or of a shared secret's, and
+/// which of them its reader decides, never its header (RFC 8725 §3.1).
 #[derive(Debug)]
-pub struct Jws<'a> {
+pub struct Jws<'a, Algorithm> {
     /// What is signed: header, `.`, payload, as they came.
     signing_input: &'a [u8],
     header: Vec<u8>,
     payload: Vec<u8>,
     signature: Vec<u8>,
-    algorithm: SignatureAlgorithm,
+    algorithm: Algorithm,
     kid: Option<String>,
     typ: Option<String>,
 }
@@ -56,13 +58,13 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
-impl Jws<'_> {
+impl<'a, Algorithm: FromStr + PartialEq> Jws<'a, Algorithm> {
     /// Reads a compact JWS without believing it.
     ///
     /// # Errors
     /// When it is too long, not exactly three canonical segments, has a header that is not one strict JSON object, an
-    /// algorithm that is unknown (`none` is) or an extension that must be understood.
-    pub fn parse(token: &str) -> Result<Jws<'_>, Invalid> {
+    /// algorithm that is not of the expected kind (`none` never is) or an extension that must be understood.
+    pub fn parse(token: &'a str) -> Result<Jws<'a, Algorithm>, Invalid> {
         if token.len() > LONGEST_TOKEN {
             return Err(Invalid::Syntax);
         }
@@ -92,6 +94,24 @@ impl Jws<'_> {
         })
     }
 
+    /// Whether the header says what the reader expects.
+    ///
+    /// # Errors
+    /// [`Invalid::Algorithm`] and [`Invalid::Type`].
+    pub fn expect(
+        &self,
+        accepted_typ: &[impl AsRef<str>],
+        accepted_alg: &[Algorithm],
+    ) -> Result<(), Invalid> {
+        if !accepted_alg.contains(&self.algorithm) {
+            return Err(Invalid::Algorithm);
+        }
+        if !self.has_type(accepted_typ) {
+            return Err(Invalid::Type);
+        }
+        Ok(())
+    }
+
     fn has_type(&self, accepted: &[impl AsRef<str>]) -> bool {
         let typ = self.typ.as_deref().map(subtype);
         accepted
@@ -101,6 +121,32 @@ impl Jws<'_> {
                 None => accepted.is_empty(),
                 Some(typ) => !accepted.is_empty() && subtype(accepted).eq_ignore_ascii_case(typ),
             })
+    }
+}
+
+impl Jws<'_, MacAlgorithm> {
+    /// Verifies under a secret that its sender shares with us. A "kid" would name nothing: there is one secret.
+    ///
+    /// # Errors
+    /// Says which check failed, as [`verify_compact`] does.
+    pub fn verify(self, key: &MacKey) -> Result<Verified, Invalid> {
+        if key.algorithm() != self.algorithm {
+            return Err(Invalid::Key);
+        }
+        key.verify(self.signing_input, &self.signature)?;
+        self.believe(None)
+    }
+}
+
+impl<Algorithm> Jws<'_, Algorithm> {
+    /// To be called when its signature has verified, and not before.
+    fn believe(self, kid: Option<&str>) -> Result<Verified, Invalid> {
+        Claims::parse(&self.payload).map_err(|_| Invalid::Claims)?;
+        Ok(Verified {
+            claims: self.payload,
+            header: self.header,
+            kid: kid.map(str::to_owned),
+        })
     }
 }
 
@@ -162,8 +208,6 @@ pub struct Verified {
     pub header: Vec<u8>,
     /// The name of the key that verified it, where it has one.
     pub kid: Option<String>,
-    /// The header's "alg".
-    pub algorithm: SignatureAlgorithm,
 }
 
 /// Verifies a compact JWS under one of `keys`: those that its "kid" names, where it has one, and its "alg" fits.
@@ -178,35 +222,22 @@ pub fn verify_compact(
     accepted_alg: &[SignatureAlgorithm],
     keys: &[Candidate<'_>],
 ) -> Result<Verified, Invalid> {
-    let jws = Jws::parse(token)?;
-    if !accepted_alg.contains(&jws.algorithm) {
-        return Err(Invalid::Algorithm);
-    }
-    if !jws.has_type(accepted_typ) {
-        return Err(Invalid::Type);
-    }
+    let jws: Jws<'_, SignatureAlgorithm> = Jws::parse(token)?;
+    jws.expect(accepted_typ, accepted_alg)?;
     let mut refusal = Invalid::Key;
     for key in keys {
         if !may_be(key, &jws) {
             continue;
         }
         match verify(jws.algorithm, key.public, jws.signing_input, &jws.signature) {
-            Ok(()) => {
-                Claims::parse(&jws.payload).map_err(|_| Invalid::Claims)?;
-                return Ok(Verified {
-                    claims: jws.payload,
-                    header: jws.header,
-                    kid: key.kid.map(str::to_owned),
-                    algorithm: jws.algorithm,
-                });
-            }
+            Ok(()) => return jws.believe(key.kid),
             Err(invalid) => refusal = invalid,
         }
     }
     Err(refusal)
 }
 
-fn may_be(key: &Candidate<'_>, jws: &Jws<'_>) -> bool {
+fn may_be(key: &Candidate<'_>, jws: &Jws<'_, SignatureAlgorithm>) -> bool {
     // A key without a name contradicts no "kid": a bare JWK of a proof (RFC 9449 §4.2) has none.
     let is_named = match (jws.kid.as_deref(), key.kid) {
         (Some(wanted), Some(kid)) => wanted == kid,
@@ -324,5 +355,75 @@ mod tests {
         assert_eq!(check(&good, &["at+jwt"], candidate(None, None)), Ok(None));
         let misused = candidate(None, Some(SignatureAlgorithm::Es256));
         assert_eq!(check(&good, &["at+jwt"], misused), Err(Invalid::Key));
+    }
+
+    #[test]
+    fn a_shared_secret_verifies_its_own_algorithm_alone() {
+        let key = |algorithm| MacKey::of(algorithm, &vec![7; 64].into()).unwrap();
+        let (hs256, hs512) = (key(MacAlgorithm::Hs256), key(MacAlgorithm::Hs512));
+        let token = |header: &str, key: &MacKey| {
+            let input = format!("{}.e30", URL_SAFE_NO_PAD.encode(header));
+            let signature = URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes()));
+            format!("{input}.{signature}")
+        };
+        let check = |token: &str, algorithm, key: &MacKey| {
+            let jws: Jws<'_, MacAlgorithm> = Jws::parse(token)?;
+            jws.expect(&[""], &[algorithm])?;
+            jws.verify(key).map(|verified| verified.kid)
+        };
+        let (plain, other) = (r#"{"alg":"HS256","kid":"k"}"#, r#"{"alg":"HS512"}"#);
+        for (what, header, signer, algorithm, verifier, expected) in [
+            ("good", plain, &hs256, MacAlgorithm::Hs256, &hs256, Ok(None)),
+            (
+                "not the expected one",
+                plain,
+                &hs256,
+                MacAlgorithm::Hs512,
+                &hs512,
+                Err(Invalid::Algorithm),
+            ),
+            (
+                "a key for another one",
+                other,
+                &hs512,
+                MacAlgorithm::Hs512,
+                &hs256,
+                Err(Invalid::Key),
+            ),
+            (
+                "made with another one",
+                plain,
+                &hs512,
+                MacAlgorithm::Hs256,
+                &hs256,
+                Err(Invalid::Signature),
+            ),
+            (
+                "a public key's algorithm",
+                r#"{"alg":"ES256"}"#,
+                &hs256,
+                MacAlgorithm::Hs256,
+                &hs256,
+                Err(Invalid::Algorithm),
+            ),
+            (
+                "none",
+                r#"{"alg":"none"}"#,
+                &hs256,
+                MacAlgorithm::Hs256,
+                &hs256,
+                Err(Invalid::Algorithm),
+            ),
+        ] {
+            assert_eq!(
+                check(&token(header, signer), algorithm, verifier),
+                expected,
+                "{what}"
+            );
+        }
+        let unsigned = token(plain, &hs256);
+        let unsigned = format!("{}.", unsigned.rsplit_once('.').unwrap().0);
+        let checked = check(&unsigned, MacAlgorithm::Hs256, &hs256);
+        assert_eq!(checked, Err(Invalid::Signature));
     }
 }

@@ -1,7 +1,9 @@
 //! JWS signatures (RFC 7515, RFC 7518 §3, RFC 8037 §3.1): their lengths and forms, and verification with a public key.
-//! `compact` reads whole tokens.
+//! `compact` reads whole tokens, `mac` has the signatures of shared secrets, `totp` one-time codes.
 
 mod compact;
+mod mac;
+mod totp;
 
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::rsa::PublicKeyComponents;
@@ -14,6 +16,8 @@ use crate::backend::{Curve, PublicKey};
 
 pub use compact::{Candidate, Jws, Verified, verify_compact};
 pub(crate) use compact::{LONGEST_HEADER, decode_header, present};
+pub use mac::MacKey;
+pub use totp::Seed;
 
 /// Why a JWS was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +57,11 @@ impl SignatureAlgorithm {
         }
     }
 
+    /// The hash of "at_hash" and its like: Ed25519 hashes with SHA-512 (RFC 8032 §5.1), so its left half is of that.
+    pub(crate) fn hash_of_tokens(self) -> &'static digest::Algorithm {
+        self.hash().unwrap_or(&digest::SHA512)
+    }
+
     /// The curve of its keys (RFC 7518 §3.4).
     #[must_use]
     pub fn curve(self) -> Option<Curve> {
@@ -72,7 +81,7 @@ impl SignatureAlgorithm {
             (SignatureAlgorithm::EdDsa, _) => false,
             (_, PublicKey::Ec { curve, .. }) => self.curve() == Some(*curve),
             (_, PublicKey::Rsa { .. }) => self.curve().is_none(),
-            (_, PublicKey::Ed25519 { .. }) => false,
+            (_, PublicKey::Ed25519 { .. } | PublicKey::X25519 { .. }) => false,
         }
     }
 }
@@ -151,10 +160,7 @@ pub fn der_from_fixed(curve: Curve, fixed: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The left half of a hash, base64url: `at_hash`, `c_hash` and `s_hash` (OpenID Connect Core §3.1.3.6).
-#[must_use]
-pub fn left_half_hash(algorithm: SignatureAlgorithm, ascii: &str) -> String {
-    // Ed25519 hashes with SHA-512 (RFC 8032 §5.1), so its left half is of that.
-    let hash = algorithm.hash().unwrap_or(&digest::SHA512);
+pub(crate) fn left_half_hash(hash: &'static digest::Algorithm, ascii: &str) -> String {
     let digest = digest::digest(hash, ascii.as_bytes());
     let octets = digest.as_ref();
     URL_SAFE_NO_PAD.encode(&octets[..octets.len() / 2])
@@ -198,6 +204,7 @@ pub fn verify(
         PublicKey::Ed25519 { x } => {
             lc::UnparsedPublicKey::new(&lc::ED25519, x).verify(input, signature)
         }
+        PublicKey::X25519 { .. } => return Err(Invalid::Key),
     };
     verified.map_err(|_| Invalid::Signature)
 }
@@ -217,6 +224,7 @@ fn rsa_parameters(algorithm: SignatureAlgorithm) -> &'static lc::RsaParameters {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::algorithm::MacAlgorithm;
     use crate::jwk::Jwk;
 
     const JOE: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFt\
@@ -310,9 +318,16 @@ mod tests {
                 "LDktKdoQak3Pk0cnXxCltA",
             ),
         ] {
-            assert_eq!(left_half_hash(alg, ascii), half);
+            assert_eq!(left_half_hash(alg.hash_of_tokens(), ascii), half);
         }
-        assert_eq!(left_half_hash(SignatureAlgorithm::Es384, "x").len(), 32);
-        assert_eq!(left_half_hash(SignatureAlgorithm::EdDsa, "x").len(), 43);
+        for (hash, length) in [
+            (SignatureAlgorithm::Es384.hash_of_tokens(), 32),
+            (SignatureAlgorithm::EdDsa.hash_of_tokens(), 43),
+            (MacAlgorithm::Hs256.hash(), 22),
+            (MacAlgorithm::Hs384.hash(), 32),
+            (MacAlgorithm::Hs512.hash(), 43),
+        ] {
+            assert_eq!(left_half_hash(hash, "x").len(), length);
+        }
     }
 }

@@ -321,6 +321,9 @@ pub struct Capabilities {
     /// "Wrap" and "Decrypt" for ourselves.
     #[prost(bool, tag = "7")]
     pub seal: bool,
+    /// Rings that "Mac" computes with.
+    #[prost(string, repeated, tag = "8")]
+    pub mac_rings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchPublicJwksRequest {
@@ -1251,7 +1254,7 @@ pub struct RotateKeyRequest {
     #[prost(bool, tag = "2")]
     pub dry_run: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RotateKeyResponse {
     /// The key made; in a dry run without a kid.
     #[prost(message, optional, tag = "1")]
@@ -1263,6 +1266,20 @@ pub struct RotateKeyResponse {
     pub next_activates_at: i64,
     #[prost(bool, tag = "4")]
     pub dry_run: bool,
+    /// Gateways connected to this replica that do not serve the key which signs next.
+    #[prost(message, repeated, tag = "5")]
+    pub lagging: ::prost::alloc::vec::Vec<Gateway>,
+    /// When it signs at the latest, however many lag.
+    #[prost(int64, tag = "6")]
+    pub next_signs_by: i64,
+}
+/// A process of a caller that watches the published keys.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Gateway {
+    #[prost(string, tag = "1")]
+    pub caller: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub instance_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeKeyRequest {

@@ -1,5 +1,5 @@
-//! What every home of keys must do alike. The same checks over software keys and over a SoftHSM token; results are
-//! checked by other people's code.
+//! S0-1, S0-5: what every home of keys must do alike, and a token is one that no private key leaves. The same checks over
+//! software keys and over a SoftHSM token; results are checked by other people's code.
 
 mod results;
 
@@ -27,7 +27,7 @@ async fn software_keys_keep_the_contract() {
     let settings = software(folder.path());
     let device = Device::open(&settings).unwrap();
     assert_eq!(device.facts().gaps, [""; 0]);
-    assert_eq!(device.facts().algorithms.len(), 14);
+    assert_eq!(device.facts().algorithms.len(), 18);
     keeps_the_contract(device, || Device::open(&settings).unwrap()).await;
     for entry in fs::read_dir(folder.path().join("keys")).unwrap() {
         let entry = entry.unwrap();
@@ -47,9 +47,12 @@ async fn a_softhsm_token_keeps_the_contract() {
     // SoftHSM 2.6.1.
     assert_eq!(
         device.facts().gaps,
-        ["RSA-OAEP-256: the token does OAEP with SHA-1 only"]
+        [
+            "RSA-OAEP-256: the token does OAEP with SHA-1 only",
+            "ECDH-ES-X25519: the token has no CKM_EC_MONTGOMERY_KEY_PAIR_GEN",
+        ]
     );
-    assert_eq!(device.facts().algorithms.len(), 13);
+    assert_eq!(device.facts().algorithms.len(), 16);
     assert_eq!(device.facts().location, "SoftHSM v2 token \"signet\"");
     keeps_the_contract(device, || Device::open(&settings).unwrap()).await;
 }
@@ -89,6 +92,7 @@ async fn keeps_the_contract(device: Device, reopen: impl FnOnce() -> Device) {
     }
     buries(&device).await;
     under_load(&device, &keys).await;
+    destroys(&device).await;
 
     let description = device.facts().description.clone();
     drop(device);
@@ -107,8 +111,9 @@ fn ids(keys: &[StoredKey]) -> HashSet<KeyId> {
 pub(crate) async fn make(device: &Device, algorithm: RingAlgorithm) -> StoredKey {
     let purpose = match algorithm {
         RingAlgorithm::Signature(_) => "id-token",
-        RingAlgorithm::KeyManagement(_) => "request-object",
+        RingAlgorithm::Decryption(_) => "request-object",
         RingAlgorithm::Seal => "seal",
+        RingAlgorithm::Mac => "mac",
     };
     let label = Label {
         ring: format!("{purpose}/{}", algorithm.as_str()).parse().unwrap(),
@@ -119,7 +124,8 @@ pub(crate) async fn make(device: &Device, algorithm: RingAlgorithm) -> StoredKey
     assert_eq!(key.label, label);
     assert_eq!(key.id.0.len(), 16);
     assert_eq!(key.defects, [""; 0], "{label}");
-    assert_eq!(key.public.is_some(), algorithm != RingAlgorithm::Seal);
+    let is_secret = matches!(algorithm, RingAlgorithm::Seal | RingAlgorithm::Mac);
+    assert_eq!(key.public.is_none(), is_secret);
     key
 }
 
@@ -161,6 +167,26 @@ async fn buries(device: &Device) {
     let mut listed = device.list().await.unwrap().tombstones;
     listed.sort_by_key(|tombstone| (tombstone.at, tombstone.reason == TombstoneReason::Revoked));
     assert_eq!(listed, all);
+}
+
+async fn destroys(device: &Device) {
+    let before = ids(&device.list().await.unwrap().keys);
+    let es256 = RingAlgorithm::Signature(SignatureAlgorithm::Es256);
+    for algorithm in [es256, RingAlgorithm::Seal] {
+        let key = make(device, algorithm).await;
+        // What is gone already needs no deletion.
+        for _ in 0..2 {
+            device.destroy(&key.id).await.unwrap();
+            let left = device.list().await.unwrap();
+            assert_eq!(ids(&left.keys), before, "{}", key.label);
+            assert_eq!(left.strange, [""; 0]);
+        }
+        let input = Bytes::from_static(INPUT);
+        let asked = device
+            .sign(&key.id, SignatureAlgorithm::Es256, input, None)
+            .await;
+        assert!(matches!(asked, Err(Error::NoSuchKey)), "{asked:?}");
+    }
 }
 
 /// Many at once, while keys are made and listed.

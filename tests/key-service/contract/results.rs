@@ -4,30 +4,31 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use key_service::algorithm::{
-    ContentEncryption, KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm,
+    ContentEncryption, DecryptionAlgorithm, KeyManagementAlgorithm, RingAlgorithm,
+    SignatureAlgorithm,
 };
-use key_service::backend::{Curve, Device, Error, KeyId, Point, State, StoredKey};
+use key_service::backend::{Curve, Device, Error, KeyId, Peer, PublicKey, State, StoredKey};
 use key_service::jwe::{self, KeyRef};
 use key_service::jwk::{self, Jwk};
 use key_service::signature;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::INPUT;
-use crate::foreign::{self, Recipient};
+use crate::foreign::{self, Recipient, Wanted};
 
 /// The key as a JWK, by way of JSON.
 fn published(key: &StoredKey) -> Value {
     let public = key.public.as_ref().unwrap();
-    let alg = key.label.ring.algorithm().as_str();
-    let json = jwk::to_json(public, alg, "sig", &jwk::thumbprint(public));
+    let json = jwk::to_json(public, None, "sig", &jwk::thumbprint(public));
     serde_json::from_str(&json).unwrap()
 }
 
 pub(super) async fn computes(device: &Device, key: &StoredKey) {
     match key.label.ring.algorithm() {
         RingAlgorithm::Signature(algorithm) => signs(device, key, algorithm).await,
-        RingAlgorithm::KeyManagement(algorithm) => opens(device, key, algorithm).await,
+        RingAlgorithm::Decryption(algorithm) => opens(device, key, algorithm).await,
         RingAlgorithm::Seal => seals(device, key).await,
+        RingAlgorithm::Mac => macs(device, key).await,
     }
 }
 
@@ -57,7 +58,17 @@ async fn signs(device: &Device, key: &StoredKey, algorithm: SignatureAlgorithm) 
     device.probe(&key.id, algorithm).await.unwrap();
 }
 
-async fn opens(device: &Device, key: &StoredKey, algorithm: KeyManagementAlgorithm) {
+/// Every "alg" of which a key can be asked, with every "enc".
+fn kinds(
+    algorithm: DecryptionAlgorithm,
+) -> impl Iterator<Item = (KeyManagementAlgorithm, ContentEncryption)> {
+    let algorithms = KeyManagementAlgorithm::ALL.iter().filter(move |alg| {
+        **alg == algorithm.alg() || alg.is_agreement() && algorithm.alg().is_agreement()
+    });
+    algorithms.flat_map(|alg| ContentEncryption::ALL.iter().map(|enc| (*alg, *enc)))
+}
+
+async fn opens(device: &Device, key: &StoredKey, algorithm: DecryptionAlgorithm) {
     let jwk = published(key);
     let kid: Arc<str> = jwk["kid"].as_str().unwrap().into();
     let find = |wanted: Option<&str>, alg| {
@@ -66,27 +77,34 @@ async fn opens(device: &Device, key: &StoredKey, algorithm: KeyManagementAlgorit
         let kid = Arc::clone(&kid);
         fits.then_some(KeyRef { id, kid }).into_iter().collect()
     };
-    for encryption in [ContentEncryption::A128Gcm, ContentEncryption::A256Gcm] {
-        let token = foreign::encrypt(algorithm, encryption, &jwk, b"{}");
-        let opened = jwe::open(device, &token, None, find).await.unwrap();
+    let wanted: Vec<Wanted<'_>> = kinds(algorithm)
+        .map(|(alg, enc)| Wanted {
+            alg: alg.as_str(),
+            enc: enc.as_str(),
+            to: &jwk,
+            header: json!({ "kid": jwk["kid"] }),
+        })
+        .collect();
+    for (token, Wanted { alg, enc, .. }) in foreign::encrypt(&wanted).iter().zip(&wanted) {
+        let opened = jwe::open(device, token, None, find).await.unwrap();
         assert_eq!(
             &**opened.plaintext,
-            b"{}",
-            "{algorithm} {}",
-            encryption.as_str()
+            foreign::PLAINTEXT.as_bytes(),
+            "{algorithm} {alg} {enc}"
         );
 
         // Every segment, changed in its first and last octet.
         for at in 1..5 {
             for end in [0, usize::MAX] {
-                let changed = change(&token, at, end);
+                let changed = change(token, at, end);
                 let error = jwe::open(device, &changed, None, find).await.unwrap_err();
-                assert!(matches!(error, jwe::Error::Undecryptable), "{at}: {error}");
+                let is_silent = matches!(error, jwe::Error::Undecryptable);
+                assert!(is_silent, "{algorithm} {alg} {enc} {at}: {error}");
             }
         }
     }
     assert_eq!(device.state(), State::Up);
-    if algorithm == KeyManagementAlgorithm::EcdhEs {
+    if algorithm.alg().is_agreement() {
         return;
     }
     for wrong in [
@@ -118,6 +136,20 @@ fn change(token: &str, segment: usize, end: usize) -> String {
     }
     segments[segment] = URL_SAFE_NO_PAD.encode(octets);
     segments.join(".")
+}
+
+/// The key is nobody's to compute with, so the MACs are held against each other.
+async fn macs(device: &Device, key: &StoredKey) {
+    let long = Bytes::from(vec![b'x'; 70_000]);
+    let mut seen = Vec::new();
+    for input in [&b"a"[..], b"b", b"", INPUT, &long] {
+        let mac = || device.mac(&key.id, Bytes::copy_from_slice(input), None);
+        let first = mac().await.unwrap();
+        assert_eq!(first.len(), 32);
+        assert_eq!(mac().await.unwrap(), first);
+        assert!(!seen.contains(&first));
+        seen.push(first);
+    }
 }
 
 async fn seals(device: &Device, key: &StoredKey) {
@@ -172,9 +204,7 @@ async fn seals(device: &Device, key: &StoredKey) {
 
 pub(super) async fn refuses_what_is_not_its_own(device: &Device, key: &StoredKey) {
     let own = key.label.ring.algorithm();
-    let point = Point {
-        sec1: BASE_POINT.to_vec(),
-    };
+    let peers = peers();
     let nobody = KeyId(vec![0; 16].into());
     for id in [&key.id, &nobody] {
         let expected = |algorithm: RingAlgorithm, result: Result<(), Error>| match result {
@@ -194,69 +224,133 @@ pub(super) async fn refuses_what_is_not_its_own(device: &Device, key: &StoredKey
             );
         }
         for alg in [
-            KeyManagementAlgorithm::RsaOaep,
-            KeyManagementAlgorithm::RsaOaep256,
+            DecryptionAlgorithm::RsaOaep,
+            DecryptionAlgorithm::RsaOaep256,
         ] {
             let asked = device
                 .unwrap_key(id, alg, vec![1; 256], None)
                 .await
                 .map(drop);
             assert!(
-                expected(RingAlgorithm::KeyManagement(alg), asked),
+                expected(RingAlgorithm::Decryption(alg), asked),
                 "{alg} {}",
                 key.label
             );
         }
-        let asked = device
-            .agree(id, Curve::P256, point.clone(), None)
-            .await
-            .map(drop);
-        let ecdh = RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs);
-        assert!(expected(ecdh, asked), "{}", key.label);
+        for peer in &peers {
+            let asked = device.agree(id, peer.clone(), None).await.map(drop);
+            let ecdh = RingAlgorithm::Decryption(peer.algorithm());
+            assert!(expected(ecdh, asked), "{ecdh:?} {}", key.label);
+        }
         let asked = device
             .seal(id, [0; 12], Vec::new(), Vec::new().into(), None)
             .await
             .map(drop);
         assert!(expected(RingAlgorithm::Seal, asked), "{}", key.label);
+        let asked = device.mac(id, Bytes::from_static(INPUT), None).await;
+        assert!(
+            expected(RingAlgorithm::Mac, asked.map(drop)),
+            "{}",
+            key.label
+        );
     }
 }
 
-/// P-256's generator (SEC 2 §2.4.2).
-const BASE_POINT: [u8; 65] = [
-    0x04, 0x6b, 0x17, 0xd1, 0xf2, 0xe1, 0x2c, 0x42, 0x47, 0xf8, 0xbc, 0xe6, 0xe5, 0x63, 0xa4, 0x40,
-    0xf2, 0x77, 0x03, 0x7d, 0x81, 0x2d, 0xeb, 0x33, 0xa0, 0xf4, 0xa1, 0x39, 0x45, 0xd8, 0x98, 0xc2,
-    0x96, 0x4f, 0xe3, 0x42, 0xe2, 0xfe, 0x1a, 0x7f, 0x9b, 0x8e, 0xe7, 0xeb, 0x4a, 0x7c, 0x0f, 0x9e,
-    0x16, 0x2b, 0xce, 0x33, 0x57, 0x6b, 0x31, 0x5e, 0xce, 0xcb, 0xb6, 0x40, 0x68, 0x37, 0xbf, 0x51,
-    0xf5,
-];
+/// Somebody's public key on each curve.
+fn peers() -> Vec<Peer> {
+    use aws_lc_rs::agreement::{ECDH_P256, ECDH_P384, ECDH_P521, PrivateKey, X25519};
+    let kinds = [
+        (&ECDH_P256, Some(Curve::P256)),
+        (&ECDH_P384, Some(Curve::P384)),
+        (&ECDH_P521, Some(Curve::P521)),
+        (&X25519, None),
+    ];
+    let peer = |(algorithm, curve)| {
+        let key = PrivateKey::generate(algorithm).unwrap();
+        let public = key.compute_public_key().unwrap();
+        let public = match curve {
+            None => PublicKey::X25519 {
+                x: public.as_ref().try_into().unwrap(),
+            },
+            Some(curve) => {
+                let (x, y) = public.as_ref()[1..].split_at(Curve::field_length(curve));
+                PublicKey::Ec {
+                    curve,
+                    x: x.to_vec(),
+                    y: y.to_vec(),
+                }
+            }
+        };
+        Peer::of(&public).unwrap()
+    };
+    kinds.map(peer).into()
+}
+
+/// The secret that somebody shares with us; as long as no key of AES is.
+const SECRET: &str = "a client's secret, of a length that is not a key's";
 
 #[test]
 fn what_is_encrypted_for_others_can_be_read_by_them() {
-    let (rsa, ec) = (Recipient::rsa(), Recipient::ec());
-    for algorithm in KeyManagementAlgorithm::ALL.iter().copied() {
-        let (theirs, other) = match algorithm {
-            KeyManagementAlgorithm::EcdhEs => (&ec, &rsa),
-            _ => (&rsa, &ec),
-        };
-        let jwk = Jwk::parse(theirs.jwk().to_string().as_bytes()).unwrap();
-        for encryption in [ContentEncryption::A128Gcm, ContentEncryption::A256Gcm] {
-            let encrypt = |cty| jwe::encrypt(&jwk, algorithm, encryption, cty, b"text").unwrap();
-            let (header, plaintext) = theirs.decrypt(&encrypt(Some("JWT")));
-            assert_eq!(plaintext, b"text");
-            assert_eq!(header["cty"], "JWT");
-            assert_eq!(header["kid"], "theirs");
-            assert_eq!(theirs.decrypt(&encrypt(None)).0.get("cty"), None);
-            let jwk = Jwk::parse(other.jwk().to_string().as_bytes()).unwrap();
-            let wrong = jwe::encrypt(&jwk, algorithm, encryption, None, b"text");
-            assert!(matches!(wrong, Err(jwe::Error::Unsupported)));
+    let theirs = Recipient::generate(&[
+        ("RSA-OAEP", ""),
+        ("RSA-OAEP-256", ""),
+        ("ECDH-ES", "P-256"),
+        ("ECDH-ES", "P-384"),
+        ("ECDH-ES", "P-521"),
+        ("ECDH-ES", "X25519"),
+    ]);
+    let secret = Recipient::with_secret(SECRET);
+    let mut tokens = Vec::new();
+    for alg in KeyManagementAlgorithm::ALL.iter().copied() {
+        for enc in ContentEncryption::ALL.iter().copied() {
+            let to = jwe::Recipient::secret(SECRET.as_bytes(), alg, enc);
+            assert_eq!(to.is_ok(), alg.is_symmetric(), "{alg}");
+            if let Ok(to) = to {
+                let token = jwe::encrypt(&to.with_content_type("JWT"), b"text").unwrap();
+                tokens.push((&secret, alg, enc, token));
+            }
+            for (index, recipient) in theirs.iter().enumerate() {
+                let jwk = Jwk::parse(recipient.jwk().to_string().as_bytes()).unwrap();
+                let to = jwe::Recipient::public(jwk, alg, enc);
+                // Any RSA key can do either.
+                let fits = match index {
+                    0 | 1 => !alg.is_agreement() && !alg.is_symmetric(),
+                    _ => alg.is_agreement(),
+                };
+                assert_eq!(to.is_ok(), fits, "{alg} {index}");
+                if let Ok(to) = to {
+                    let token = jwe::encrypt(&to.with_content_type("JWT"), b"text").unwrap();
+                    tokens.push((recipient, alg, enc, token));
+                }
+            }
         }
     }
-    let mut signing = rsa.jwk();
+    assert_eq!(tokens.len(), 6 * (2 * 2 + 4 * 4 + 7));
+    let given: Vec<_> = tokens
+        .iter()
+        .map(|(by, _, _, token)| (*by, &**token))
+        .collect();
+    for ((header, plaintext), (by, alg, enc, _)) in foreign::decrypt(&given).iter().zip(&tokens) {
+        assert_eq!(plaintext, b"text", "{alg} {enc}");
+        let kid = by.jwk()["kid"].clone();
+        let said = (
+            &header["alg"],
+            &header["enc"],
+            &header["cty"],
+            &header["kid"],
+        );
+        let expected = (
+            &alg.as_str().into(),
+            &enc.as_str().into(),
+            &"JWT".into(),
+            &kid,
+        );
+        assert_eq!(said, expected);
+    }
+    let mut signing = theirs[0].jwk();
     signing["use"] = "sig".into();
     let jwk = Jwk::parse(signing.to_string().as_bytes()).unwrap();
     let (alg, enc) = (KeyManagementAlgorithm::RsaOaep, ContentEncryption::A128Gcm);
-    assert!(matches!(
-        jwe::encrypt(&jwk, alg, enc, None, b""),
-        Err(jwe::Error::Unsupported)
-    ));
+    let refused = jwe::Recipient::public(jwk, alg, enc).err();
+    assert!(matches!(refused, Some(jwe::Error::Unsupported)));
 }

@@ -106,6 +106,18 @@ fn is_not_the_ciphertext(error: &ModuleError) -> bool {
         )
 }
 
+/// Whether it may be only that another process changes the token at this moment.
+pub(super) fn is_fleeting(failure: &Failure) -> bool {
+    [
+        RvError::GeneralError,
+        RvError::FunctionFailed,
+        RvError::ObjectHandleInvalid,
+        RvError::KeyHandleInvalid,
+    ]
+    .into_iter()
+    .any(|value| matches!(failure, Failure::Module(error) if is(error, value)))
+}
+
 /// Whether the session is gone already, so that nothing is left to close.
 pub(super) fn is_session_gone(error: &ModuleError) -> bool {
     [

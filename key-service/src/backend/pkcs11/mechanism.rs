@@ -11,8 +11,8 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
-use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
-use crate::backend::{Curve, Point, SecretBytes};
+use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
+use crate::backend::{Peer, SecretBytes};
 use crate::signature::{digest_for, digest_info_prefix};
 
 /// AES-GCM's tag, in bits (RFC 7518 §5.3).
@@ -37,11 +37,25 @@ pub(super) fn needed(algorithm: RingAlgorithm) -> [MechanismType; 2] {
                 MechanismType::EDDSA,
             ],
         },
-        RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs) => {
-            [MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDH1_DERIVE]
-        }
-        RingAlgorithm::KeyManagement(_) => [rsa, MechanismType::RSA_PKCS_OAEP],
+        RingAlgorithm::Decryption(alg) => match alg {
+            DecryptionAlgorithm::RsaOaep | DecryptionAlgorithm::RsaOaep256 => {
+                [rsa, MechanismType::RSA_PKCS_OAEP]
+            }
+            DecryptionAlgorithm::EcdhEsP256
+            | DecryptionAlgorithm::EcdhEsP384
+            | DecryptionAlgorithm::EcdhEsP521 => {
+                [MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDH1_DERIVE]
+            }
+            DecryptionAlgorithm::EcdhEsX25519 => [
+                MechanismType::ECC_MONTGOMERY_KEY_PAIR_GEN,
+                MechanismType::ECDH1_DERIVE,
+            ],
+        },
         RingAlgorithm::Seal => [MechanismType::AES_KEY_GEN, MechanismType::AES_GCM],
+        RingAlgorithm::Mac => [
+            MechanismType::GENERIC_SECRET_KEY_GEN,
+            MechanismType::SHA256_HMAC,
+        ],
     }
 }
 
@@ -83,11 +97,11 @@ fn pss(hash_alg: MechanismType, mgf: PkcsMgfType, salt: u64) -> Mechanism<'stati
 pub(super) fn unwrap_key(
     session: &Session,
     key: ObjectHandle,
-    algorithm: KeyManagementAlgorithm,
+    algorithm: DecryptionAlgorithm,
     ciphertext: &[u8],
 ) -> Result<SecretBytes> {
     let (hash, mgf) = match algorithm {
-        KeyManagementAlgorithm::RsaOaep => (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1),
+        DecryptionAlgorithm::RsaOaep => (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1),
         _ => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
     };
     let params = PkcsOaepParams::new(hash, mgf, PkcsOaepSource::empty());
@@ -97,14 +111,9 @@ pub(super) fn unwrap_key(
 
 /// ECDH without a derivation function: the KDF of JOSE is computed here. The token makes a session object that may be
 /// read, which is destroyed at once.
-pub(super) fn agree(
-    session: &Session,
-    key: ObjectHandle,
-    curve: Curve,
-    peer: &Point,
-) -> Result<SecretBytes> {
-    let params = Ecdh1DeriveParams::new(EcKdf::null(), &peer.sec1);
-    let length = curve.field_length() as u64;
+pub(super) fn agree(session: &Session, key: ObjectHandle, peer: &Peer) -> Result<SecretBytes> {
+    let params = Ecdh1DeriveParams::new(EcKdf::null(), peer.octets());
+    let length = peer.secret_length() as u64;
     let derived = session.derive_key(
         &Mechanism::Ecdh1Derive(params),
         key,
@@ -123,6 +132,21 @@ pub(super) fn agree(
         Some(Attribute::Value(value)) => Ok(Zeroizing::new(value)),
         _ => Err(cryptoki::error::Error::InvalidValue),
     }
+}
+
+/// HMAC with SHA-256; the token hashes.
+pub(super) fn mac(session: &Session, key: ObjectHandle, input: &[u8]) -> Result<Vec<u8>> {
+    session.sign(&Mechanism::Sha256Hmac, key, input)
+}
+
+/// Lets the token check a MAC of its own.
+pub(super) fn verify_mac(
+    session: &Session,
+    key: ObjectHandle,
+    input: &[u8],
+    mac: &[u8],
+) -> Result<()> {
+    session.verify(&Mechanism::Sha256Hmac, key, input, mac)
 }
 
 /// AES-256-GCM: ciphertext ‖ tag.

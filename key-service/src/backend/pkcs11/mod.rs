@@ -10,6 +10,7 @@ mod lane;
 mod listing;
 mod mechanism;
 mod object;
+mod patience;
 mod session;
 mod token;
 mod trial;
@@ -22,6 +23,7 @@ use std::thread;
 use serde::Deserialize;
 
 pub(super) use self::lane::Lanes;
+use self::patience::{is_failure, patiently};
 use self::token::Token;
 use super::{Error, Facts, RsaBits};
 
@@ -55,7 +57,7 @@ pub struct Settings {
 /// Opens the token, finds out what it can do, and starts the lanes.
 pub(super) fn open(settings: &Settings) -> Result<(Facts, Lanes), Error> {
     let token = Arc::new(Token::open(settings)?);
-    let facts = token.facts()?;
+    let facts = patiently(|| token.facts(), is_failure)?;
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let lanes = settings.lanes.unwrap_or(cores).get();
     let queue = settings.queue.map_or(QUEUE, NonZeroUsize::get);

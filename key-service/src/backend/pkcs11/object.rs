@@ -8,7 +8,8 @@ use cryptoki::session::Session;
 use p256::pkcs8::der::Decode as _;
 use p256::pkcs8::der::asn1::OctetStringRef;
 
-use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
+use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
+use crate::backend::record::LABEL_PREFIX;
 use crate::backend::{Curve, KeyId, Point, PublicKey, RsaBits};
 
 /// DER of the curves' object identifiers (RFC 5480 §2.1.1.1, RFC 8410 §3).
@@ -16,6 +17,7 @@ const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07
 const P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
 const P521: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
 const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
+const X25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x6e];
 
 /// What a key is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,9 @@ enum Material {
     Rsa,
     Ec(Curve),
     Ed25519,
+    X25519,
     Aes,
+    Secret,
 }
 
 impl Material {
@@ -31,11 +35,10 @@ impl Material {
         match algorithm {
             RingAlgorithm::Signature(SignatureAlgorithm::EdDsa) => Material::Ed25519,
             RingAlgorithm::Signature(alg) => alg.curve().map_or(Material::Rsa, Material::Ec),
-            RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs) => {
-                Material::Ec(Curve::P256)
-            }
-            RingAlgorithm::KeyManagement(_) => Material::Rsa,
+            RingAlgorithm::Decryption(DecryptionAlgorithm::EcdhEsX25519) => Material::X25519,
+            RingAlgorithm::Decryption(alg) => alg.curve().map_or(Material::Rsa, Material::Ec),
             RingAlgorithm::Seal => Material::Aes,
+            RingAlgorithm::Mac => Material::Secret,
         }
     }
 
@@ -44,7 +47,9 @@ impl Material {
             Material::Rsa => KeyType::RSA,
             Material::Ec(_) => KeyType::EC,
             Material::Ed25519 => KeyType::EC_EDWARDS,
+            Material::X25519 => KeyType::EC_MONTGOMERY,
             Material::Aes => KeyType::AES,
+            Material::Secret => KeyType::GENERIC_SECRET,
         }
     }
 
@@ -54,7 +59,8 @@ impl Material {
             Material::Ec(Curve::P384) => Some(P384),
             Material::Ec(Curve::P521) => Some(P521),
             Material::Ed25519 => Some(ED25519),
-            Material::Rsa | Material::Aes => None,
+            Material::X25519 => Some(X25519),
+            Material::Rsa | Material::Aes | Material::Secret => None,
         }
     }
 }
@@ -66,22 +72,26 @@ enum Usage {
     Decrypt,
     Derive,
     Seal,
+    Mac,
 }
 
 impl Usage {
     fn of(algorithm: RingAlgorithm) -> Usage {
         match algorithm {
             RingAlgorithm::Signature(_) => Usage::Sign,
-            RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs) => Usage::Derive,
-            RingAlgorithm::KeyManagement(_) => Usage::Decrypt,
+            RingAlgorithm::Decryption(
+                DecryptionAlgorithm::RsaOaep | DecryptionAlgorithm::RsaOaep256,
+            ) => Usage::Decrypt,
+            RingAlgorithm::Decryption(_) => Usage::Derive,
             RingAlgorithm::Seal => Usage::Seal,
+            RingAlgorithm::Mac => Usage::Mac,
         }
     }
 
     /// Every usage that a private or secret key can have, and whether this one is among them.
     fn attributes(self) -> Vec<Attribute> {
         let mut attributes = vec![
-            Attribute::Sign(self == Usage::Sign),
+            Attribute::Sign(matches!(self, Usage::Sign | Usage::Mac)),
             Attribute::Decrypt(matches!(self, Usage::Decrypt | Usage::Seal)),
             Attribute::Derive(self == Usage::Derive),
             Attribute::Unwrap(false),
@@ -90,6 +100,12 @@ impl Usage {
             Usage::Seal => attributes.extend([
                 Attribute::Encrypt(true),
                 Attribute::Verify(false),
+                Attribute::Wrap(false),
+            ]),
+            // Verify: the token checks what it computed when the key is tried.
+            Usage::Mac => attributes.extend([
+                Attribute::Encrypt(false),
+                Attribute::Verify(true),
                 Attribute::Wrap(false),
             ]),
             Usage::Sign | Usage::Decrypt | Usage::Derive => {
@@ -134,9 +150,15 @@ pub(super) fn generate(session: &Session, design: &Design<'_>) -> Result<Handles
         Attribute::Extractable(false),
     ]);
     private.extend(usage.attributes());
-    if material == Material::Aes {
+    let secret = match material {
+        Material::Aes => Some(Mechanism::AesKeyGen),
+        Material::Secret => Some(Mechanism::GenericSecretKeyGen),
+        _ => None,
+    };
+    if let Some(mechanism) = secret {
+        private.push(Attribute::KeyType(material.key_type()));
         private.push(Attribute::ValueLen(32.into()));
-        let key = session.generate_key(&Mechanism::AesKeyGen, &private)?;
+        let key = session.generate_key(&mechanism, &private)?;
         return Ok((None, key));
     }
     let mut public = names;
@@ -156,7 +178,8 @@ pub(super) fn generate(session: &Session, design: &Design<'_>) -> Result<Handles
     let mechanism = match material {
         Material::Rsa => Mechanism::RsaPkcsKeyPairGen,
         Material::Ed25519 => Mechanism::EccEdwardsKeyPairGen,
-        Material::Ec(_) | Material::Aes => Mechanism::EccKeyPairGen,
+        Material::X25519 => Mechanism::EccMontgomeryKeyPairGen,
+        Material::Ec(_) | Material::Aes | Material::Secret => Mechanism::EccKeyPairGen,
     };
     let (public, private) = session.generate_key_pair(&mechanism, &public, &private)?;
     Ok((Some(public), private))
@@ -175,9 +198,32 @@ pub(super) fn find(
     ])
 }
 
+/// Deletes every object of a key of ours: its private half first, for that is what must not be left behind.
+pub(super) fn destroy(session: &Session, id: &KeyId) -> Result<()> {
+    for class in [
+        ObjectClass::PRIVATE_KEY,
+        ObjectClass::SECRET_KEY,
+        ObjectClass::PUBLIC_KEY,
+    ] {
+        let found = session.find_objects(&[
+            Attribute::Class(class),
+            Attribute::Token(true),
+            Attribute::Id(id.0.to_vec()),
+        ])?;
+        for object in found {
+            let label = session.get_attributes(object, &[AttributeType::Label])?;
+            let is_ours = |attribute: &Attribute| matches!(attribute, Attribute::Label(label) if label.starts_with(LABEL_PREFIX.as_bytes()));
+            if label.iter().any(is_ours) {
+                session.destroy_object(object)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn class_of(algorithm: RingAlgorithm) -> ObjectClass {
     match algorithm {
-        RingAlgorithm::Seal => ObjectClass::SECRET_KEY,
+        RingAlgorithm::Seal | RingAlgorithm::Mac => ObjectClass::SECRET_KEY,
         _ => ObjectClass::PRIVATE_KEY,
     }
 }
@@ -240,6 +286,10 @@ pub(super) fn read_public(
             .try_into()
             .ok()
             .map(|x| PublicKey::Ed25519 { x }),
+        (Material::X25519, _, _, Some(point)) => unwrapped(&point, 32)
+            .try_into()
+            .ok()
+            .map(|x| PublicKey::X25519 { x }),
         _ => None,
     };
     Ok(public)
@@ -325,7 +375,7 @@ impl Description {
         let has = |attribute: Attribute| self.attributes.contains(&attribute);
         let usage = Usage::of(algorithm);
         let (sign, decrypt, derive, seal) = (
-            usage == Usage::Sign,
+            matches!(usage, Usage::Sign | Usage::Mac),
             matches!(usage, Usage::Decrypt | Usage::Seal),
             usage == Usage::Derive,
             usage == Usage::Seal,

@@ -9,14 +9,14 @@ use cryptoki::error::Error as ModuleError;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session as ModuleSession;
 
-use super::error::{Class, Failure, class, is_session_gone};
+use super::error::{Class, Failure, class, is_fleeting, is_session_gone};
 use super::object::{self, Design};
+use super::patience::patiently;
 use super::token::{Token, close};
 use super::{listing, mechanism, trial};
-use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
+use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 use crate::backend::{
-    Curve, Error, KeyId, Label, Listing, Point, PublicKey, SecretBytes, Session, StoredKey,
-    Tombstone,
+    Error, KeyId, Label, Listing, Peer, PublicKey, SecretBytes, Session, StoredKey, Tombstone,
 };
 use crate::signature;
 
@@ -73,6 +73,16 @@ impl Conversation {
                 }
             }
             other => other.map_err(Error::from),
+        }
+    }
+
+    /// The same for what reads or changes the whole token, which other processes may do too: with patience.
+    fn alone<T>(&self, ask: impl Fn(&mut Open) -> Result<T, Failure>) -> Result<T, Error> {
+        match patiently(|| self.attempt(&ask), is_fleeting) {
+            Ok(done) => Ok(done),
+            Err(Failure::Final(error)) => Err(error),
+            // The rest is as for everything: a new session, or the end of the device for now.
+            Err(Failure::Module(_)) => self.with(ask),
         }
     }
 
@@ -143,6 +153,7 @@ impl Conversation {
             PublicKey::Rsa { n, .. } => (n.len(), true),
             PublicKey::Ec { curve, .. } => (2 * curve.field_length(), is_sampled),
             PublicKey::Ed25519 { .. } => (64, is_sampled),
+            PublicKey::X25519 { .. } => return Err(Error::Unsupported.into()),
         };
         if signature.len() == length
             && (!is_checked || signature::verify(algorithm, public, input, signature).is_ok())
@@ -184,7 +195,7 @@ impl Open {
             return Err(Error::NoSuchKey.into());
         }
         let public = match algorithm {
-            RingAlgorithm::Seal => None,
+            RingAlgorithm::Seal | RingAlgorithm::Mac => None,
             _ => object::find_public(&self.session, algorithm, id)?.map(Arc::new),
         };
         let key = Key {
@@ -205,7 +216,7 @@ fn signs(key: &StoredKey) -> bool {
 impl Session for Conversation {
     fn list(&self) -> Result<Listing, Error> {
         let listing =
-            self.with(|open| listing::read(&open.session, &mut self.proven.borrow_mut()))?;
+            self.alone(|open| listing::read(&open.session, &mut self.proven.borrow_mut()))?;
         if listing.keys.iter().any(signs) {
             self.token.saw_key();
         }
@@ -215,7 +226,7 @@ impl Session for Conversation {
     fn generate(&self, label: &Label) -> Result<StoredKey, Error> {
         let algorithm = label.ring.algorithm();
         let text = label.to_string();
-        let key = self.with(|open| {
+        let key = self.alone(|open| {
             // A new one for each attempt: two keys with one id could not be told apart.
             let mut id = [0; 16];
             aws_lc_rs::rand::fill(&mut id)
@@ -247,7 +258,7 @@ impl Session for Conversation {
 
     fn bury(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let (name, json) = (tombstone.name(), tombstone.to_json());
-        self.with(|open| {
+        self.alone(|open| {
             let object = [
                 Attribute::Class(ObjectClass::DATA),
                 Attribute::Token(true),
@@ -259,6 +270,13 @@ impl Session for Conversation {
             ];
             open.session.create_object(&object)?;
             Ok(())
+        })
+    }
+
+    fn destroy(&self, key: &KeyId) -> Result<(), Error> {
+        self.alone(|open| {
+            open.keys.remove(key);
+            Ok(object::destroy(&open.session, key)?)
         })
     }
 
@@ -279,31 +297,41 @@ impl Session for Conversation {
     fn unwrap_key(
         &self,
         key: &KeyId,
-        algorithm: KeyManagementAlgorithm,
+        algorithm: DecryptionAlgorithm,
         ciphertext: &[u8],
     ) -> Result<SecretBytes, Error> {
-        if algorithm == KeyManagementAlgorithm::EcdhEs {
+        if !matches!(
+            algorithm,
+            DecryptionAlgorithm::RsaOaep | DecryptionAlgorithm::RsaOaep256
+        ) {
             return Err(Error::Unsupported);
         }
         self.with(|open| {
-            let key = open.key(key, RingAlgorithm::KeyManagement(algorithm))?;
+            let key = open.key(key, RingAlgorithm::Decryption(algorithm))?;
             mechanism::unwrap_key(&open.session, key.object, algorithm, ciphertext)
                 .map_err(Failure::of_decryption)
         })
     }
 
-    fn agree(&self, key: &KeyId, curve: Curve, peer: &Point) -> Result<SecretBytes, Error> {
-        if curve != Curve::P256 {
-            return Err(Error::Unsupported);
-        }
+    fn agree(&self, key: &KeyId, peer: &Peer) -> Result<SecretBytes, Error> {
         self.with(|open| {
-            let ring = RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs);
-            let key = open.key(key, ring)?;
-            let z = mechanism::agree(&open.session, key.object, curve, peer)?;
-            if z.len() == curve.field_length() {
-                Ok(z)
+            let key = open.key(key, RingAlgorithm::Decryption(peer.algorithm()))?;
+            let z = mechanism::agree(&open.session, key.object, peer)?;
+            if z.len() != peer.secret_length() {
+                return Err(Error::Device("a shared secret of the wrong length".to_owned()).into());
+            }
+            Ok(z)
+        })
+    }
+
+    fn mac(&self, key: &KeyId, input: &[u8]) -> Result<Vec<u8>, Error> {
+        self.with(|open| {
+            let key = open.key(key, RingAlgorithm::Mac)?;
+            let mac = mechanism::mac(&open.session, key.object, input)?;
+            if mac.len() == 32 {
+                Ok(mac)
             } else {
-                Err(Error::Device("a shared secret of the wrong length".to_owned()).into())
+                Err(Error::Device("a MAC of the wrong length".to_owned()).into())
             }
         })
     }

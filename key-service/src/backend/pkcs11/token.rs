@@ -20,6 +20,7 @@ use cryptoki::types::RawAuthPin;
 use zeroize::Zeroize as _;
 
 use super::error::Failure;
+use super::patience::{is_failure, patiently};
 use super::{Settings, error, trial};
 use crate::backend::{Error, Facts, State};
 
@@ -69,13 +70,23 @@ impl Token {
                 path.display()
             ))
         })?;
-        initialize(&module).map_err(|error| {
+        let does_not_start = |error: ModuleError| {
             Error::Unusable(format!(
                 "the module {} does not start: {error}",
                 path.display()
             ))
-        })?;
-        let (slot, _) = find(&module, settings)?;
+        };
+        let is_ours = initialize(&module).map_err(does_not_start)?;
+        let look = || {
+            let found = find(&module, settings);
+            // Some modules look for tokens when they start, and miss one that another process changes just then.
+            if found.is_err() && is_ours {
+                let _ = module.clone().finalize();
+                initialize(&module).map_err(does_not_start)?;
+            }
+            found
+        };
+        let (slot, _) = patiently(look, |_| is_ours)?;
         let token = Token {
             settings: settings.clone(),
             module,
@@ -84,7 +95,8 @@ impl Token {
             is_pin_refused: AtomicBool::new(false),
             has_keys: AtomicBool::new(false),
         };
-        close(token.session(slot)?);
+        let session = || token.session(slot).map_err(Error::from);
+        close(patiently(session, is_failure)?);
         Ok(token)
     }
 
@@ -248,10 +260,11 @@ pub(super) fn failed(error: ModuleError) -> Error {
     Error::Device(error.to_string())
 }
 
-fn initialize(module: &Pkcs11) -> Result<(), ModuleError> {
+/// Starts the module; `false` where somebody in this process did so before.
+fn initialize(module: &Pkcs11) -> Result<bool, ModuleError> {
     match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-        Err(error) if error::is(&error, RvError::CryptokiAlreadyInitialized) => Ok(()),
-        other => other,
+        Err(error) if error::is(&error, RvError::CryptokiAlreadyInitialized) => Ok(false),
+        other => other.map(|()| true),
     }
 }
 

@@ -8,13 +8,13 @@ use cryptoki::session::Session;
 use super::error::Failure;
 use super::mechanism;
 use super::object::{self, Design, Handles};
-use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
+use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 use crate::backend::device::CANARY;
-use crate::backend::{Curve, Error, Label, Point, PublicKey, RsaBits};
+use crate::backend::{Error, Label, Peer, PublicKey, RsaBits};
 use crate::{jwe, signature};
 
-const OAEP_SHA1: RingAlgorithm = RingAlgorithm::KeyManagement(KeyManagementAlgorithm::RsaOaep);
-const OAEP_SHA256: RingAlgorithm = RingAlgorithm::KeyManagement(KeyManagementAlgorithm::RsaOaep256);
+const OAEP_SHA1: RingAlgorithm = RingAlgorithm::Decryption(DecryptionAlgorithm::RsaOaep);
+const OAEP_SHA256: RingAlgorithm = RingAlgorithm::Decryption(DecryptionAlgorithm::RsaOaep256);
 
 /// What a token can do, and what it cannot although JOSE has it.
 pub(super) fn capabilities(
@@ -25,14 +25,17 @@ pub(super) fn capabilities(
         .iter()
         .copied()
         .map(RingAlgorithm::Signature);
-    let others = KeyManagementAlgorithm::ALL
+    let others = DecryptionAlgorithm::ALL
         .iter()
         .copied()
-        .map(RingAlgorithm::KeyManagement);
+        .map(RingAlgorithm::Decryption);
     let (mut can, mut gaps) = (Vec::new(), Vec::new());
     // An RSA key takes long to make: algorithms that can use the same one stand next to each other.
     let mut last: Option<(RingAlgorithm, Handles)> = None;
-    for algorithm in signatures.chain(others).chain([RingAlgorithm::Seal]) {
+    for algorithm in signatures
+        .chain(others)
+        .chain([RingAlgorithm::Seal, RingAlgorithm::Mac])
+    {
         let missing = mechanism::needed(algorithm)
             .into_iter()
             .find(|mechanism| !mechanisms.contains(mechanism));
@@ -92,20 +95,14 @@ pub(super) fn prove(
             let signature = mechanism::sign(session, key, alg, CANARY)?;
             signature::verify(alg, public, CANARY, &signature).is_ok()
         }
-        (
-            RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs),
-            Some(PublicKey::Ec {
-                curve: Curve::P256,
-                x,
-                y,
-            }),
-        ) => {
-            let (sec1, z) = jwe::agree_with(x, y).map_err(|_| wrong())?;
-            *mechanism::agree(session, key, Curve::P256, &Point { sec1 })? == *z
-        }
-        (RingAlgorithm::KeyManagement(alg), Some(PublicKey::Rsa { n, e })) => {
-            let ciphertext = jwe::wrap(alg, n, e, CANARY).map_err(|_| wrong())?;
+        (RingAlgorithm::Decryption(alg), Some(PublicKey::Rsa { n, e })) => {
+            let ciphertext = jwe::wrap(alg.alg(), n, e, CANARY).map_err(|_| wrong())?;
             *mechanism::unwrap_key(session, key, alg, &ciphertext)? == CANARY
+        }
+        (RingAlgorithm::Decryption(alg), Some(public)) => {
+            let own = Peer::of(public).filter(|own| own.algorithm() == alg);
+            let agreed = jwe::agree_with(&own.ok_or_else(wrong)?).map_err(|_| wrong())?;
+            *mechanism::agree(session, key, &agreed.epk)? == *agreed.z
         }
         (RingAlgorithm::Seal, None) => {
             // Only for trying: a random nonce, like every other.
@@ -113,6 +110,11 @@ pub(super) fn prove(
             aws_lc_rs::rand::fill(&mut nonce).map_err(|_| wrong())?;
             let sealed = mechanism::seal(session, key, &nonce, CANARY, CANARY)?;
             *mechanism::unseal(session, key, &nonce, CANARY, &sealed)? == CANARY
+        }
+        (RingAlgorithm::Mac, None) => {
+            let mac = mechanism::mac(session, key, CANARY)?;
+            mechanism::verify_mac(session, key, CANARY, &mac)?;
+            mac.len() == 32
         }
         _ => false,
     };

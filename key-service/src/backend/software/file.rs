@@ -142,6 +142,18 @@ impl Vault {
         Ok(id.to_vec())
     }
 
+    /// Removes a file, durably when this returns; one that is gone already needs no removing.
+    pub(super) fn remove(&self, kind: Kind, id: &[u8]) -> Result<(), Error> {
+        let file = name_of(kind, id);
+        let removed = match fs::remove_file(self.directory.join(&file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        removed
+            .and_then(|()| File::open(&self.directory)?.sync_all())
+            .map_err(|error| Error::Device(format!("cannot remove {file}: {error}")))
+    }
+
     pub(super) fn read(&self, kind: Kind, file: &str) -> Result<Record, Error> {
         let path = self.directory.join(file);
         let written = Written::read(&path)?;

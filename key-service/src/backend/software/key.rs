@@ -2,9 +2,10 @@
 //! of an RSA key leaves it as SubjectPublicKeyInfo.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::agreement::{self, ECDH_P256};
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, ECDH_P521, X25519};
+use aws_lc_rs::encoding::{AsBigEndian, AsDer, Curve25519SeedBin, PublicKeyX509Der};
 use aws_lc_rs::error::{KeyRejected, Unspecified};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::rsa::{
     KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey,
@@ -16,8 +17,8 @@ use aws_lc_rs::signature::{
 };
 use zeroize::Zeroizing;
 
-use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
-use crate::backend::{Curve, Error, Point, PublicKey, RsaBits, SecretBytes};
+use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
+use crate::backend::{Curve, Error, Peer, PublicKey, RsaBits, SecretBytes};
 
 /// A key of one ring's algorithm, ready for use.
 pub(super) enum Key {
@@ -28,6 +29,8 @@ pub(super) enum Key {
     Decryption(OaepPrivateDecryptingKey, PublicKey),
     Agreement(agreement::PrivateKey),
     Seal(LessSafeKey),
+    /// Boxed: it holds the states of both hashes, more than a kilobyte.
+    Mac(Box<hmac::Key>),
 }
 
 fn failed(_: Unspecified) -> Error {
@@ -38,7 +41,7 @@ fn rejected(_: KeyRejected) -> Error {
     Error::Unusable("holds key material that is not of its ring's algorithm".to_owned())
 }
 
-/// New key material: PKCS#8, or 32 octets for a seal key.
+/// New key material: PKCS#8, or 32 octets for X25519 and for a secret key.
 pub(super) fn generate(algorithm: RingAlgorithm, rsa: RsaBits) -> Result<SecretBytes, Error> {
     let secret = match algorithm {
         RingAlgorithm::Signature(SignatureAlgorithm::EdDsa) => {
@@ -49,9 +52,16 @@ pub(super) fn generate(algorithm: RingAlgorithm, rsa: RsaBits) -> Result<SecretB
             Some(curve) => ec_pkcs8(curve)?,
             None => rsa_pkcs8(rsa)?,
         },
-        RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs) => ec_pkcs8(Curve::P256)?,
-        RingAlgorithm::KeyManagement(_) => rsa_pkcs8(rsa)?,
-        RingAlgorithm::Seal => {
+        RingAlgorithm::Decryption(alg) => match (alg, alg.curve()) {
+            (_, Some(curve)) => ec_pkcs8(curve)?,
+            (DecryptionAlgorithm::EcdhEsX25519, _) => {
+                let key = agreement::PrivateKey::generate(&X25519).map_err(failed)?;
+                let seed: Curve25519SeedBin<'_> = key.as_be_bytes().map_err(failed)?;
+                seed.as_ref().to_vec()
+            }
+            _ => rsa_pkcs8(rsa)?,
+        },
+        RingAlgorithm::Seal | RingAlgorithm::Mac => {
             let mut key = vec![0; 32];
             rand::fill(&mut key).map_err(failed)?;
             key
@@ -80,6 +90,14 @@ fn ecdsa(curve: Curve) -> &'static EcdsaSigningAlgorithm {
         Curve::P256 => &lc::ECDSA_P256_SHA256_FIXED_SIGNING,
         Curve::P384 => &lc::ECDSA_P384_SHA384_FIXED_SIGNING,
         Curve::P521 => &lc::ECDSA_P521_SHA512_FIXED_SIGNING,
+    }
+}
+
+fn ecdh(curve: Curve) -> &'static agreement::Algorithm {
+    match curve {
+        Curve::P256 => &ECDH_P256,
+        Curve::P384 => &ECDH_P384,
+        Curve::P521 => &ECDH_P521,
     }
 }
 
@@ -112,20 +130,31 @@ impl Key {
                     .map(Key::Rsa)
                     .map_err(rejected),
             },
-            RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs) => {
-                agreement::PrivateKey::from_private_key_der(&ECDH_P256, secret)
-                    .map(Key::Agreement)
-                    .map_err(rejected)
-            }
-            RingAlgorithm::KeyManagement(_) => {
-                let key = PrivateDecryptingKey::from_pkcs8(secret).map_err(rejected)?;
-                let public = rsa_public(&key.public_key())?;
-                let key = OaepPrivateDecryptingKey::new(key).map_err(failed)?;
-                Ok(Key::Decryption(key, public))
-            }
+            RingAlgorithm::Decryption(alg) => match (alg, alg.curve()) {
+                (_, Some(curve)) => {
+                    agreement::PrivateKey::from_private_key_der(ecdh(curve), secret)
+                        .map(Key::Agreement)
+                        .map_err(rejected)
+                }
+                (DecryptionAlgorithm::EcdhEsX25519, _) => {
+                    agreement::PrivateKey::from_private_key(&X25519, secret)
+                        .map(Key::Agreement)
+                        .map_err(rejected)
+                }
+                _ => {
+                    let key = PrivateDecryptingKey::from_pkcs8(secret).map_err(rejected)?;
+                    let public = rsa_public(&key.public_key())?;
+                    let key = OaepPrivateDecryptingKey::new(key).map_err(failed)?;
+                    Ok(Key::Decryption(key, public))
+                }
+            },
             RingAlgorithm::Seal => UnboundKey::new(&AES_256_GCM, secret)
                 .map(|key| Key::Seal(LessSafeKey::new(key)))
                 .map_err(failed),
+            RingAlgorithm::Mac if secret.len() == HMAC_SHA256.tag_len() => {
+                Ok(Key::Mac(Box::new(hmac::Key::new(HMAC_SHA256, secret))))
+            }
+            RingAlgorithm::Mac => Err(failed(Unspecified)),
         }
     }
 
@@ -137,13 +166,13 @@ impl Key {
             Key::Ec(curve, key) => ec_public(*curve, key.public_key().as_ref()).map(Some),
             Key::Agreement(key) => {
                 let public = key.compute_public_key().map_err(failed)?;
-                ec_public(Curve::P256, public.as_ref()).map(Some)
+                agreement_public(public.as_ref()).map(Some)
             }
             Key::Ed25519(key) => match key.public_key().as_ref().try_into() {
                 Ok(x) => Ok(Some(PublicKey::Ed25519 { x })),
                 Err(_) => Err(failed(Unspecified)),
             },
-            Key::Seal(_) => Ok(None),
+            Key::Seal(_) | Key::Mac(_) => Ok(None),
         }
     }
 
@@ -169,16 +198,16 @@ impl Key {
 
     pub(super) fn unwrap_key(
         &self,
-        algorithm: KeyManagementAlgorithm,
+        algorithm: DecryptionAlgorithm,
         ciphertext: &[u8],
     ) -> Result<SecretBytes, Error> {
         let Key::Decryption(key, _) = self else {
             return Err(Error::Unsupported);
         };
         let scheme = match algorithm {
-            KeyManagementAlgorithm::RsaOaep => &OAEP_SHA1_MGF1SHA1,
-            KeyManagementAlgorithm::RsaOaep256 => &OAEP_SHA256_MGF1SHA256,
-            KeyManagementAlgorithm::EcdhEs => return Err(Error::Unsupported),
+            DecryptionAlgorithm::RsaOaep => &OAEP_SHA1_MGF1SHA1,
+            DecryptionAlgorithm::RsaOaep256 => &OAEP_SHA256_MGF1SHA256,
+            _ => return Err(Error::Unsupported),
         };
         let mut plaintext = Zeroizing::new(vec![0; key.min_output_size()]);
         let length = key
@@ -189,14 +218,22 @@ impl Key {
         Ok(plaintext)
     }
 
-    pub(super) fn agree(&self, peer: &Point) -> Result<SecretBytes, Error> {
+    /// `peer` is of the key's own kind, for the ring's name says so.
+    pub(super) fn agree(&self, peer: &Peer) -> Result<SecretBytes, Error> {
         let Key::Agreement(key) = self else {
             return Err(Error::Unsupported);
         };
-        let peer = agreement::UnparsedPublicKey::new(&ECDH_P256, &peer.sec1);
+        let peer = agreement::UnparsedPublicKey::new(key.algorithm(), peer.octets());
         agreement::agree(key, peer, Error::Undecryptable, |z| {
             Ok(Zeroizing::new(z.to_vec()))
         })
+    }
+
+    pub(super) fn mac(&self, input: &[u8]) -> Result<Vec<u8>, Error> {
+        let Key::Mac(key) = self else {
+            return Err(Error::Unsupported);
+        };
+        Ok(hmac::sign(key, input).as_ref().to_vec())
     }
 
     pub(super) fn seal(
@@ -242,6 +279,19 @@ fn rsa_public(key: &impl AsDer<PublicKeyX509Der<'static>>) -> Result<PublicKey, 
     PublicKey::from_rsa_spki(spki.as_ref()).map_err(|_| failed(Unspecified))
 }
 
+/// The lengths of the four kinds differ.
+fn agreement_public(octets: &[u8]) -> Result<PublicKey, Error> {
+    if let Ok(x) = octets.try_into() {
+        return Ok(PublicKey::X25519 { x });
+    }
+    let curve = match octets.len() {
+        65 => Curve::P256,
+        97 => Curve::P384,
+        _ => Curve::P521,
+    };
+    ec_public(curve, octets)
+}
+
 /// From an uncompressed point (SEC 1 §2.3.3).
 fn ec_public(curve: Curve, sec1: &[u8]) -> Result<PublicKey, Error> {
     match sec1 {
@@ -254,5 +304,30 @@ fn ec_public(curve: Curve, sec1: &[u8]) -> Result<PublicKey, Error> {
             })
         }
         _ => Err(failed(Unspecified)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    /// RFC 2104 §2, by other code.
+    #[test]
+    fn a_mac_is_the_hash_of_a_hash() {
+        let secret: Vec<u8> = (0..32).collect();
+        let key = Key::from_secret(RingAlgorithm::Mac, &secret).unwrap();
+        let padded = |pad: u8| -> Vec<u8> {
+            let block = secret.iter().copied().chain([0; 32]);
+            block.map(|octet| octet ^ pad).collect()
+        };
+        let inner = Sha256::digest([&padded(0x36)[..], b"input"].concat());
+        let outer = Sha256::digest([&padded(0x5c)[..], &inner].concat());
+        assert_eq!(key.mac(b"input").unwrap(), outer.to_vec());
+        for wrong in [&secret[..31], &[7; 33], &[]] {
+            assert!(Key::from_secret(RingAlgorithm::Mac, wrong).is_err());
+        }
     }
 }

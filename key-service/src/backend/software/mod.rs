@@ -16,10 +16,9 @@ use serde::Deserialize;
 use self::file::{Kind, Vault};
 use self::key::Key;
 use super::{
-    Curve, Error, Facts, KeyId, Label, Listing, Point, RsaBits, SecretBytes, Session, StoredKey,
-    Tombstone,
+    Error, Facts, KeyId, Label, Listing, Peer, RsaBits, SecretBytes, Session, StoredKey, Tombstone,
 };
-use crate::algorithm::{KeyManagementAlgorithm, RingAlgorithm, SignatureAlgorithm};
+use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 
 /// `[backend]` with `kind = "software"`.
 #[derive(Debug, Clone, Deserialize)]
@@ -70,11 +69,11 @@ impl Directory {
             .map(|alg| RingAlgorithm::Signature(*alg))
             .collect();
         algorithms.extend(
-            KeyManagementAlgorithm::ALL
+            DecryptionAlgorithm::ALL
                 .iter()
-                .map(|alg| RingAlgorithm::KeyManagement(*alg)),
+                .map(|alg| RingAlgorithm::Decryption(*alg)),
         );
-        algorithms.push(RingAlgorithm::Seal);
+        algorithms.extend([RingAlgorithm::Seal, RingAlgorithm::Mac]);
         Facts {
             kind: "software",
             description: place.clone(),
@@ -189,6 +188,15 @@ impl Session for Directory {
             .map(drop)
     }
 
+    fn destroy(&self, key: &KeyId) -> Result<(), Error> {
+        let _held = self.lock();
+        self.vault.remove(Kind::Key, &key.0)?;
+        let mut keys = Keys::clone(&self.keys.load());
+        keys.remove(key);
+        self.keys.store(Arc::new(keys));
+        Ok(())
+    }
+
     fn sign(
         &self,
         key: &KeyId,
@@ -202,19 +210,20 @@ impl Session for Directory {
     fn unwrap_key(
         &self,
         key: &KeyId,
-        algorithm: KeyManagementAlgorithm,
+        algorithm: DecryptionAlgorithm,
         ciphertext: &[u8],
     ) -> Result<SecretBytes, Error> {
-        let ring = RingAlgorithm::KeyManagement(algorithm);
+        let ring = RingAlgorithm::Decryption(algorithm);
         self.using(key, ring, |key| key.unwrap_key(algorithm, ciphertext))
     }
 
-    fn agree(&self, key: &KeyId, curve: Curve, peer: &Point) -> Result<SecretBytes, Error> {
-        if curve != Curve::P256 {
-            return Err(Error::Unsupported);
-        }
-        let ring = RingAlgorithm::KeyManagement(KeyManagementAlgorithm::EcdhEs);
+    fn agree(&self, key: &KeyId, peer: &Peer) -> Result<SecretBytes, Error> {
+        let ring = RingAlgorithm::Decryption(peer.algorithm());
         self.using(key, ring, |key| key.agree(peer))
+    }
+
+    fn mac(&self, key: &KeyId, input: &[u8]) -> Result<Vec<u8>, Error> {
+        self.using(key, RingAlgorithm::Mac, |key| key.mac(input))
     }
 
     fn seal(

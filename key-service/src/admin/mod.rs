@@ -1,13 +1,14 @@
 //! `key-service admin`: the command line of `keyservice.v1.KeyAdmin`, with tables for people and JSON for programs.
 
-use std::fmt::Write as _;
+mod show;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
 use proto::v1;
 use proto::v1::key_admin_client::KeyAdminClient;
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
@@ -39,6 +40,24 @@ pub enum Command {
         /// Why, for the record
         #[arg(long, value_name = "TEXT")]
         reason: String,
+    },
+    /// Withdraws a key until it is enabled; where it was active, its successor signs at once
+    Disable {
+        /// The key's kid, as `list` shows it
+        kid: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Publishes a disabled key again: it verifies and decrypts, and never signs
+    Enable {
+        /// The key's kid, as `list` shows it
+        kid: String,
+    },
+    /// Deletes the material of an expired, revoked or disabled key; nothing brings it back
+    Destroy {
+        /// The key's kid, as `list` shows it
+        kid: String,
     },
     /// Shows what the service and its device are and can do
     Info,
@@ -109,41 +128,69 @@ pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<St
     let answer = match command {
         Command::List { ring } => {
             let ring = ring.unwrap_or_default();
-            let keys = client
-                .list_keys(v1::ListKeysRequest { ring })
-                .await?
-                .into_inner()
-                .keys;
+            let request = v1::ListKeysRequest { ring };
+            let keys = client.list_keys(request).await?.into_inner().keys;
             if as_json {
-                json!({ "keys": keys.iter().map(key).collect::<Vec<_>>() })
+                json!({ "keys": keys.iter().map(show::key).collect::<Vec<_>>() })
             } else {
-                return Ok(table(&keys));
+                return Ok(show::table(&keys));
             }
         }
         Command::Rotate { ring, dry_run } => {
             let request = v1::RotateKeyRequest { ring, dry_run };
             let rotation = client.rotate_key(request).await?.into_inner();
             if as_json {
-                rotation_json(&rotation)
+                show::rotation_json(&rotation)
             } else {
-                return Ok(rotation_text(&rotation));
+                return Ok(show::rotation_text(&rotation));
             }
         }
         Command::Revoke { kid, reason } => {
             let request = v1::RevokeKeyRequest { kid, reason };
             let revocation = client.revoke_key(request).await?.into_inner();
             if as_json {
-                revocation_json(&revocation)
+                show::revocation_json(&revocation)
             } else {
-                return Ok(revocation_text(&revocation));
+                return Ok(show::revocation_text(&revocation));
+            }
+        }
+        Command::Disable { kid, reason } => {
+            let request = v1::DisableKeyRequest { kid, reason };
+            let v1::DisableKeyResponse { key, signing_kid } =
+                client.disable_key(request).await?.into_inner();
+            if as_json {
+                let signing = (!signing_kid.is_empty()).then_some(&signing_kid);
+                json!({ "disabled": key.as_ref().map(show::key), "signing_kid": signing })
+            } else {
+                let mut text = show::outcome(key.as_ref(), "is disabled and no longer published");
+                text.push_str(&show::signs_from_now(&signing_kid));
+                return Ok(text);
+            }
+        }
+        Command::Enable { kid } => {
+            let request = v1::EnableKeyRequest { kid };
+            let key = client.enable_key(request).await?.into_inner().key;
+            if as_json {
+                json!({ "enabled": key.as_ref().map(show::key) })
+            } else {
+                return Ok(show::outcome(key.as_ref(), "is enabled, and signs no more"));
+            }
+        }
+        Command::Destroy { kid } => {
+            let request = v1::DestroyKeyRequest { kid };
+            let key = client.destroy_key(request).await?.into_inner().key;
+            if as_json {
+                json!({ "destroyed": key.as_ref().map(show::key) })
+            } else {
+                return Ok(show::outcome(key.as_ref(), "is destroyed"));
             }
         }
         Command::Info => {
             let info = client.info(v1::InfoRequest {}).await?.into_inner();
             if as_json {
-                info_json(&info)
+                show::info_json(&info)
             } else {
-                return Ok(info_text(&info));
+                return Ok(show::info_text(&info));
             }
         }
     };
@@ -212,198 +259,4 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         cause = source;
     }
     cause.to_string()
-}
-
-/// RFC 3339; nothing where there is no time.
-fn time(seconds: i64) -> Option<String> {
-    let time = jiff::Timestamp::from_second(seconds).ok()?;
-    (seconds != 0).then(|| time.to_string())
-}
-
-fn state(key: &v1::Key) -> &'static str {
-    let name = key.state().as_str_name();
-    name.strip_prefix("KEY_STATE_").unwrap_or(name)
-}
-
-fn key(key: &v1::Key) -> Value {
-    json!({
-        "kid": key.kid,
-        "ring": key.ring,
-        "generation": key.generation,
-        "state": state(key),
-        "created_at": time(key.created_at),
-        "activates_at": time(key.activates_at),
-        "retires_at": time(key.retires_at),
-        "expires_at": time(key.expires_at),
-        "location": key.location,
-        "reason": key.reason,
-    })
-}
-
-fn table(keys: &[v1::Key]) -> String {
-    let heads = [
-        "RING",
-        "GEN",
-        "STATE",
-        "KID",
-        "CREATED",
-        "SIGNS FROM",
-        "UNTIL",
-        "PUBLISHED UNTIL",
-        "WHERE",
-        "WHY",
-    ];
-    let mut rows = vec![heads.map(str::to_owned)];
-    let show = |seconds| time(seconds).unwrap_or_else(|| "-".to_owned());
-    for key in keys {
-        rows.push([
-            key.ring.clone(),
-            key.generation.to_string(),
-            state(key).to_owned(),
-            key.kid.clone(),
-            show(key.created_at),
-            show(key.activates_at),
-            show(key.retires_at),
-            show(key.expires_at),
-            key.location.clone(),
-            key.reason.clone(),
-        ]);
-    }
-    let widths: [usize; 10] = std::array::from_fn(|column| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    });
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            // Writing to memory cannot fail.
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-fn rotation_json(rotation: &v1::RotateKeyResponse) -> Value {
-    json!({
-        "created": rotation.created.as_ref().map(key),
-        "next_generation": (rotation.next_generation != 0).then_some(rotation.next_generation),
-        "next_activates_at": time(rotation.next_activates_at),
-        "dry_run": rotation.dry_run,
-    })
-}
-
-fn rotation_text(rotation: &v1::RotateKeyResponse) -> String {
-    let mut text = String::new();
-    if let Some(created) = &rotation.created {
-        let made = if rotation.dry_run {
-            "would be made"
-        } else {
-            "is made"
-        };
-        let kid = if created.kid.is_empty() {
-            String::new()
-        } else {
-            format!(", {}", created.kid)
-        };
-        let _ = writeln!(
-            text,
-            "{}: generation {}{kid} {made}, as the standby",
-            created.ring, created.generation
-        );
-    }
-    if let Some(at) = time(rotation.next_activates_at) {
-        let _ = writeln!(
-            text,
-            "generation {} signs from {at}",
-            rotation.next_generation
-        );
-    }
-    text
-}
-
-fn revocation_json(revocation: &v1::RevokeKeyResponse) -> Value {
-    json!({
-        "revoked": revocation.revoked.as_ref().map(key),
-        "signing_kid": (!revocation.signing_kid.is_empty()).then_some(&revocation.signing_kid),
-        "created": revocation.created.as_ref().map(key),
-    })
-}
-
-fn revocation_text(revocation: &v1::RevokeKeyResponse) -> String {
-    let mut text = String::new();
-    if let Some(revoked) = &revocation.revoked {
-        let _ = writeln!(
-            text,
-            "{}: {} is revoked and no longer published",
-            revoked.ring, revoked.kid
-        );
-        let _ = writeln!(
-            text,
-            "relying parties accept it until their copy of the JWK Set is too old"
-        );
-    }
-    if !revocation.signing_kid.is_empty() {
-        let _ = writeln!(text, "{} signs from now on", revocation.signing_kid);
-    }
-    if let Some(created) = &revocation.created {
-        let _ = writeln!(
-            text,
-            "generation {}, {} is made, as the standby",
-            created.generation, created.kid
-        );
-    }
-    text
-}
-
-fn info_json(info: &v1::InfoResponse) -> Value {
-    let can = info.capabilities.clone().unwrap_or_default();
-    json!({
-        "version": info.version,
-        "backend": info.backend,
-        "backend_description": info.backend_description,
-        "backend_state": info.backend_state,
-        "epoch": info.epoch,
-        "rings": info.rings,
-        "notes": info.notes,
-        "capabilities": {
-            "sign_rings": can.sign_rings,
-            "verify_alg": can.verify_alg,
-            "decrypt_rings": can.decrypt_rings,
-            "decrypt_enc": can.decrypt_enc,
-            "wrap_alg": can.wrap_alg,
-            "wrap_enc": can.wrap_enc,
-            "seal": can.seal,
-        },
-    })
-}
-
-fn info_text(info: &v1::InfoResponse) -> String {
-    let can = info.capabilities.clone().unwrap_or_default();
-    let mut text = String::new();
-    for (name, value) in [
-        ("version", info.version.clone()),
-        (
-            "backend",
-            format!("{} ({})", info.backend_description, info.backend_state),
-        ),
-        ("epoch", info.epoch.clone()),
-        ("rings", info.rings.join(" ")),
-        ("signs with", can.sign_rings.join(" ")),
-        ("verifies", can.verify_alg.join(" ")),
-        ("decrypts with", can.decrypt_rings.join(" ")),
-        ("encrypts by", can.wrap_alg.join(" ")),
-        ("content by", can.wrap_enc.join(" ")),
-        ("seals", if can.seal { "yes" } else { "no" }.to_owned()),
-        ("cannot", info.notes.join("; ")),
-    ] {
-        if !value.is_empty() {
-            let _ = writeln!(text, "{name:14}{value}");
-        }
-    }
-    text
 }

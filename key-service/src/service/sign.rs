@@ -1,0 +1,190 @@
+//! Sign (RFC 7515, RFC 7519 §5.2): claims become compact JWSs, under rings of ours and secrets that others share with
+//! us, and nested JWEs where their recipient wants that.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use proto::v1::{self, sign_item};
+
+use crate::audit::{Entry, Item, Signature};
+use crate::error::Error;
+use crate::jwe::{self, Recipient};
+use crate::keyring::claims::Claims;
+use crate::keyring::policy::{Permit, Profile, Sign};
+use crate::keyring::{Ring, Signed, Snapshot};
+use crate::signature::MacKey;
+
+use super::keys::Keys;
+use super::mac::mac_algorithm;
+
+/// The most items of one request.
+const ITEMS: usize = 16;
+/// The most hashes that one item gets: at_hash, c_hash, s_hash and one to spare.
+const HASHES: usize = 4;
+/// "cty" of what is signed and then encrypted (RFC 7519 §5.2).
+const NESTED: &str = "JWT";
+
+enum SignsWith<'a> {
+    Ring(&'a Ring),
+    Secret(MacKey),
+}
+
+impl Keys {
+    /// Secrets are opened and recipients read, then every item is permitted, before the first one is signed; then those
+    /// whose hash others need.
+    pub(super) async fn sign_items(
+        &self,
+        items: &[v1::SignItem],
+        deadline: Option<Instant>,
+        entry: &mut Entry,
+    ) -> Result<v1::SignResponse, Error> {
+        if items.is_empty() || items.len() > ITEMS {
+            return Err(Error::Malformed("from 1 to 16 items are signed at a time"));
+        }
+        let (mut secrets, mut recipients) = self.foreign_keys(items, deadline).await?;
+        let (mut permits, epoch) = {
+            let snapshot = self.shared.keyring.snapshot();
+            let permits: Result<Vec<_>, Error> = items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| {
+                    let secret = secrets.remove(&index);
+                    self.permit(&snapshot, items, item, secret).map(Some)
+                })
+                .collect();
+            (permits?, snapshot.published().epoch.clone())
+        };
+        let mut signed: Vec<Option<Signed>> = items.iter().map(|_| None).collect();
+        for first in [true, false] {
+            for (index, item) in items.iter().enumerate() {
+                if item.hash_of.is_empty() != first {
+                    continue;
+                }
+                let Some(mut permit) = permits[index].take() else {
+                    continue;
+                };
+                for hash_of in &item.hash_of {
+                    let of = signed.get(hash_of.item as usize).and_then(Option::as_ref);
+                    let of = of.ok_or(Error::Malformed("hash_of.item has a hash_of of its own"))?;
+                    permit.add_hash(&hash_of.claim, &of.compact)?;
+                }
+                entry.signs(&Item {
+                    index,
+                    profile: profile(item.profile())?.as_str(),
+                    typ: permit.typ().as_str(),
+                    jti: permit.claim("jti"),
+                    exp: permit.claim("exp"),
+                });
+                let mut jws = self.shared.keyring.sign(permit, deadline).await?;
+                entry.signed(&signature(item, &jws));
+                if let Some(recipient) = recipients.remove(&index) {
+                    jws.compact = jwe::encrypt(&recipient, jws.compact.as_bytes())?;
+                }
+                signed[index] = Some(jws);
+                if let Some(sign_item::Key::Ring(ring)) = &item.key {
+                    self.shared.metrics.signed(ring);
+                }
+            }
+        }
+        let items = signed.into_iter().flatten().map(|signed| v1::Signed {
+            kid: signed.kid().to_owned(),
+            compact: signed.compact,
+        });
+        Ok(v1::SignResponse {
+            items: items.collect(),
+            epoch,
+        })
+    }
+
+    /// By the items' indices: the shared secrets that sign, and those to whom the signed is encrypted.
+    async fn foreign_keys(
+        &self,
+        items: &[v1::SignItem],
+        deadline: Option<Instant>,
+    ) -> Result<(HashMap<usize, MacKey>, HashMap<usize, Recipient>), Error> {
+        let (mut secrets, mut recipients) = (HashMap::new(), HashMap::new());
+        for (index, item) in items.iter().enumerate() {
+            if let Some(sign_item::Key::WrappedSecret(secret)) = &item.key {
+                let algorithm = mac_algorithm(secret)?;
+                secrets.insert(index, self.mac_key(secret, algorithm, deadline).await?);
+            }
+            if let Some(to) = &item.encrypt_to {
+                if !["", NESTED].contains(&to.cty.as_str()) {
+                    return Err(Error::Malformed("encrypt_to.cty is not JWT"));
+                }
+                let recipient = self.recipient(to, deadline).await?;
+                // RFC 7519 §5.2: "cty" says that a JWT is nested.
+                recipients.insert(index, recipient.with_content_type(NESTED));
+            }
+        }
+        Ok((secrets, recipients))
+    }
+
+    fn permit(
+        &self,
+        snapshot: &Snapshot,
+        items: &[v1::SignItem],
+        item: &v1::SignItem,
+        secret: Option<MacKey>,
+    ) -> Result<Permit<Sign>, Error> {
+        if item.once_key.is_some() {
+            return Err(Error::NotBuilt("once_key"));
+        }
+        let key = match (&item.key, secret) {
+            (Some(sign_item::Key::Ring(ring)), _) => SignsWith::Ring(self.ring(snapshot, ring)?),
+            (_, Some(secret)) => SignsWith::Secret(secret),
+            _ => return Err(Error::Malformed("key is missing")),
+        };
+        if item.hash_of.len() > HASHES {
+            return Err(Error::Malformed("an item has at most 4 hash_of"));
+        }
+        for hash_of in &item.hash_of {
+            let of = items.get(hash_of.item as usize);
+            // Its recipient hashes what it gets, and the hash of a JWE is nobody's (OpenID Connect Core §3.1.3.6).
+            if !of.is_some_and(|of| of.hash_of.is_empty() && of.encrypt_to.is_none()) {
+                return Err(Error::Malformed(
+                    "hash_of.item is not an item without a hash_of and without encrypt_to",
+                ));
+            }
+        }
+        let profile = profile(item.profile())?;
+        let claims = Claims::parse(&item.claims)?;
+        let keyring = &self.shared.keyring;
+        match key {
+            SignsWith::Ring(ring) => keyring.permit(ring, profile, claims),
+            SignsWith::Secret(secret) => keyring.permit_secret(secret, profile, claims),
+        }
+    }
+}
+
+/// What the audit log says of a signature.
+fn signature<'a>(item: &'a v1::SignItem, jws: &'a Signed) -> Signature<'a> {
+    let (ring, alg) = match &item.key {
+        Some(sign_item::Key::Ring(ring)) => {
+            let alg = ring.split_once('/').map_or("", |(_, alg)| alg);
+            (Some(ring.as_str()), alg)
+        }
+        Some(sign_item::Key::WrappedSecret(secret)) => (None, secret.alg.as_str()),
+        None => (None, ""),
+    };
+    Signature {
+        ring,
+        kid: jws.kid(),
+        alg,
+        compact: &jws.compact,
+    }
+}
+
+fn profile(profile: v1::Profile) -> Result<Profile, Error> {
+    Ok(match profile {
+        v1::Profile::Unspecified => return Err(Error::Malformed("profile is missing or unknown")),
+        v1::Profile::IdToken => Profile::IdToken,
+        v1::Profile::AccessToken => Profile::AccessToken,
+        v1::Profile::LogoutToken => Profile::LogoutToken,
+        v1::Profile::Userinfo => Profile::Userinfo,
+        v1::Profile::Introspection => Profile::Introspection,
+        v1::Profile::AuthorizationResponse => Profile::AuthorizationResponse,
+        v1::Profile::Metadata => Profile::Metadata,
+        v1::Profile::ClientAssertion => Profile::ClientAssertion,
+    })
+}
