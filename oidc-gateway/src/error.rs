@@ -1,6 +1,11 @@
 //! The OAuth error codes that this provider answers with: each has its string, and where it is registered.
 //! `web/failure.rs` alone turns them into HTTP.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::Deserialize;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $wire:literal,)+) => {
         /// A registered error code.
@@ -43,12 +48,20 @@ codes! {
     LoginRequired = "login_required",
     /// OpenID Connect Core §3.1.2.6.
     ConsentRequired = "consent_required",
+    /// OpenID Connect Core Error Code unmet_authentication_requirements 1.0 §2.
+    UnmetAuthenticationRequirements = "unmet_authentication_requirements",
     /// OpenID Connect Core §3.1.2.6.
-    RequestNotSupported = "request_not_supported",
+    InvalidRequestObject = "invalid_request_object",
     /// OpenID Connect Core §3.1.2.6.
-    RequestUriNotSupported = "request_uri_not_supported",
+    InvalidRequestUri = "invalid_request_uri",
     /// OpenID Connect Core §3.1.2.6.
     RegistrationNotSupported = "registration_not_supported",
+    /// RFC 7591 §3.2.2.
+    InvalidRedirectUri = "invalid_redirect_uri",
+    /// RFC 7591 §3.2.2.
+    InvalidClientMetadata = "invalid_client_metadata",
+    /// RFC 8628 §3.5: too often, not yet.
+    SlowDown = "slow_down",
 }
 
 /// A refusal: a registered code and constant words for the developer of the client.
@@ -67,6 +80,34 @@ impl Refusal {
     }
 }
 
+/// `[errors]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// A page about the errors that clients get, with the code behind `#`: their `error_uri`. Default: none.
+    pub uri: Option<String>,
+}
+
+impl Settings {
+    /// Why the page cannot be named.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        // RFC 6749 §5.2: error_uri is written into JSON and into URLs as it is.
+        let plain = |octet: u8| octet.is_ascii_graphic() && !matches!(octet, b'"' | b'\\' | b'#');
+        match &self.uri {
+            Some(uri) if !uri.starts_with("https://") || !uri.bytes().all(plain) => {
+                Err("must be an https URL without a fragment")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// "error_uri" (RFC 6749 §4.1.2.1, §5.2).
+    pub(crate) fn page(&self, code: Code) -> Option<String> {
+        let uri = self.uri.as_ref()?;
+        Some(format!("{uri}#{}", code.as_str()))
+    }
+}
+
 /// Why an endpoint did not do what it was asked.
 #[derive(Debug)]
 pub enum Failure {
@@ -76,6 +117,17 @@ pub enum Failure {
     Json(Refusal),
     /// RFC 6750 §3: `WWW-Authenticate: Bearer`, with the refusal unless nothing was presented.
     Bearer(Option<Refusal>),
+    /// RFC 7591 §3.2.2: JSON, status 400; which member, and constant words about it.
+    Metadata {
+        /// Which.
+        code: Code,
+        /// The member that has to be changed.
+        member: &'static str,
+        /// Why.
+        sentence: Cow<'static, str>,
+    },
+    /// RFC 6585 §4: 429 with Retry-After.
+    TooOften(Duration),
     /// Something of ours is out of order: 503 with Retry-After; a page or JSON by endpoint. The reason is for the log.
     Unavailable(String),
     /// The body of the request did not arrive as it must.

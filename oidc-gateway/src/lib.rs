@@ -7,7 +7,7 @@ mod page;
 mod web;
 
 // Domain.
-mod authorization;
+pub mod authorization;
 pub mod client;
 mod grant;
 mod login;
@@ -17,6 +17,7 @@ mod token;
 pub mod user;
 
 // Ports.
+pub mod fetch;
 pub mod keys;
 pub mod store;
 

@@ -11,9 +11,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::client::metadata::GrantType;
+use crate::logout::back_channel::Outcome;
 
 /// The calls of the key-service that a request waits for.
-const CALLS: [&str; 2] = ["sign", "verify"];
+const CALLS: [&str; 5] = ["sign", "verify", "wrap", "decrypt", "mac"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// In seconds: from a document out of memory to a password hash.
 const BUCKETS: [f64; 9] = [
@@ -37,6 +38,7 @@ struct Counters {
     calls: Vec<Call>,
     tokens: Vec<Counter>,
     logins: [Counter; 2],
+    back_channel_logouts: [Counter; 3],
 }
 
 #[derive(Debug)]
@@ -61,6 +63,7 @@ impl Metrics {
         let seconds = Family::<Label, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
         let tokens = Family::<Label, Counter>::default();
         let logins = Family::<Label, Counter>::default();
+        let logouts = Family::<Label, Counter>::default();
         let call_failures = Family::<Label, Counter>::default();
         let call_seconds =
             Family::<Label, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
@@ -88,6 +91,8 @@ impl Metrics {
                 .into(),
             logins: ["failed", "succeeded"]
                 .map(|outcome| logins.get_or_create_owned(&[("outcome", outcome)])),
+            back_channel_logouts: ["told", "failed", "given_up"]
+                .map(|outcome| logouts.get_or_create_owned(&[("outcome", outcome)])),
             registry: Registry::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
@@ -101,6 +106,11 @@ impl Metrics {
         );
         registry.register("tokens_issued", "Token responses", tokens);
         registry.register("logins", "Password logins", logins);
+        registry.register(
+            "back_channel_logouts",
+            "Attempts to tell a client that a session has ended",
+            logouts,
+        );
         registry.register(
             "requests_in_flight",
             "Requests being answered",
@@ -152,6 +162,7 @@ impl Metrics {
     /// The key-service was called: what, how long it took, and whether it did what it was asked.
     pub(crate) fn key_service_call(&self, name: &str, took: Duration, fulfilled: bool) {
         let Some(call) = self.0.calls.iter().find(|call| call.name == name) else {
+            debug_assert!(false, "a call that is not counted: {name}");
             return;
         };
         call.seconds.observe(took.as_secs_f64());
@@ -175,6 +186,11 @@ impl Metrics {
     /// Somebody did not.
     pub(crate) fn login_failed(&self) {
         self.0.logins[0].inc();
+    }
+
+    /// A client was to be told that a session has ended.
+    pub(crate) fn back_channel_logout(&self, outcome: Outcome) {
+        self.0.back_channel_logouts[outcome as usize].inc();
     }
 
     /// The OpenMetrics text.
@@ -232,6 +248,7 @@ mod tests {
         metrics.tokens_issued(GrantType::RefreshToken);
         metrics.key_service_call("sign", Duration::from_millis(1), false);
         metrics.login_failed();
+        metrics.back_channel_logout(Outcome::GivenUp);
         let connection = metrics.connection();
         let abandoned = metrics.begin(0, Instant::now());
         let text = metrics.text();
@@ -244,6 +261,7 @@ mod tests {
             "signet_gateway_key_service_errors_total{call=\"sign\"} 1",
             "signet_gateway_key_service_duration_seconds_count{call=\"sign\"} 1",
             "signet_gateway_logins_total{outcome=\"failed\"} 1",
+            "signet_gateway_back_channel_logouts_total{outcome=\"given_up\"} 1",
             "signet_gateway_connections 1",
             "signet_gateway_requests_in_flight 1",
         ] {

@@ -41,6 +41,14 @@ impl<'a> Params<'a> {
         Some(Params { pairs })
     }
 
+    /// What stands for parameters elsewhere, such as the claims of a request object (RFC 9101 §4).
+    pub(crate) fn of_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Params<'static> {
+        let owned = |(name, value)| (Cow::Owned(name), Cow::Owned(value));
+        Params {
+            pairs: pairs.into_iter().map(owned).collect(),
+        }
+    }
+
     /// The parameter's value; one without a value counts as absent (RFC 6749 §3.1).
     pub(crate) fn one(&self, name: &str) -> Result<Option<&str>, Duplicate> {
         let mut values = self.pairs.iter().filter(|(key, _)| key == name);
@@ -51,6 +59,12 @@ impl<'a> Params<'a> {
         Ok(first
             .map(|(_, value)| value.as_ref())
             .filter(|value| !value.is_empty()))
+    }
+
+    /// Every value of a parameter that may come more than once.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let pairs = self.pairs.iter().filter(move |(key, _)| key == name);
+        pairs.map(|(_, value)| value.as_ref())
     }
 
     /// Refuses any repetition (RFC 6749 §3.2).
@@ -77,6 +91,17 @@ impl<'a> Params<'a> {
         let mut names = self.pairs.iter().map(|(name, _)| name);
         names.any(|name| other.pairs.iter().any(|(each, _)| each == name))
     }
+}
+
+/// A URI without a fragment, with more in its query. A query that is there is kept as it is (RFC 6749 §3.1.2).
+pub(crate) fn with_query(uri: &str, pairs: &[(&str, &str)]) -> String {
+    if pairs.is_empty() {
+        return uri.to_owned();
+    }
+    let joint = if uri.contains('?') { '&' } else { '?' };
+    let mut query = form_urlencoded::Serializer::for_suffix(format!("{uri}{joint}"), uri.len() + 1);
+    query.extend_pairs(pairs);
+    query.finish()
 }
 
 /// A pair in which nothing is escaped, as most are: taken as it is, for decoding costs much more.

@@ -19,17 +19,37 @@ const MOST_WORDS: usize = 64;
 #[serde(transparent)]
 pub struct Scope(String);
 
+/// What stands between the words of a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Separator {
+    /// RFC 6749 §3.3. A comma is a letter like others.
+    #[default]
+    #[serde(rename = "space")]
+    Space,
+    /// A comma as well, for clients that were written for providers where it was so.
+    #[serde(rename = "comma")]
+    CommaToo,
+}
+
 impl Scope {
     /// Parses a space-separated list.
     pub fn parse(text: &str) -> Result<Scope, Refusal> {
+        Scope::parse_separated(text, Separator::Space)
+    }
+
+    /// Parses a list as a client writes it.
+    pub fn parse_separated(text: &str, separator: Separator) -> Result<Scope, Refusal> {
         const ODD: Refusal = Refusal::new(Code::InvalidScope, "scope has odd characters");
         // §3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
         let plain = |octet: u8| matches!(octet, b' ' | 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         if !text.bytes().all(plain) {
             return Err(ODD);
         }
+        let is_between =
+            |letter| letter == ' ' || (separator == Separator::CommaToo && letter == ',');
         let mut scope = Scope::default();
-        for (position, word) in text.split(' ').filter(|word| !word.is_empty()).enumerate() {
+        let words = text.split(is_between).filter(|word| !word.is_empty());
+        for (position, word) in words.enumerate() {
             if position == MOST_WORDS {
                 return Err(Refusal::new(Code::InvalidScope, "scope has too many words"));
             }
@@ -109,6 +129,23 @@ mod tests {
                 Scope::parse(text).ok().as_ref().map(Scope::as_str),
                 wanted,
                 "{text:?}"
+            );
+        }
+        let rows = [
+            (Separator::Space, "openid,user:name", "openid,user:name"),
+            (Separator::CommaToo, "openid,user:name", "openid user:name"),
+            (
+                Separator::CommaToo,
+                "openid, user:name,,email ,",
+                "openid user:name email",
+            ),
+        ];
+        for (separator, text, wanted) in rows {
+            let scope = Scope::parse_separated(text, separator);
+            assert_eq!(
+                scope.as_ref().map(Scope::as_str),
+                Ok(wanted),
+                "S1-11 {text}"
             );
         }
         assert!(Scope::parse(&(0..65).map(|n| format!("s{n} ")).collect::<String>()).is_err());

@@ -8,11 +8,15 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, watch};
 
+use crate::authorization::budget::Budget;
+use crate::client::registration::{self, Gate};
 use crate::client::{self, Clients};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::fetch::{self, Fetch};
 use crate::keys::{self, Directory};
 use crate::login::throttle::Throttle;
+use crate::logout::back_channel;
 use crate::metrics::Metrics;
 use crate::password::Passwords;
 use crate::provider::{Provider, Shared};
@@ -22,6 +26,7 @@ use crate::tls::{self, Certificates};
 use crate::user;
 use crate::web::body;
 use crate::web::client_address::TrustedProxies;
+use crate::web::cors::Cors;
 use crate::web::observability;
 use crate::web::request::RequestIds;
 use crate::web::router::{Endpoint, Site, Worker};
@@ -54,6 +59,12 @@ pub enum Error {
     /// A client's metadata does not go together.
     #[error(transparent)]
     Client(#[from] client::Invalid),
+    /// `[fetch]` cannot be used.
+    #[error("[fetch] {0}")]
+    Fetch(#[from] fetch::Unusable),
+    /// `[registration]` cannot be used.
+    #[error("[registration] {0}")]
+    Registration(#[from] registration::Unusable),
     /// The users do not go together.
     #[error(transparent)]
     User(#[from] user::directory::Invalid),
@@ -89,18 +100,23 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     let config = Arc::new(config);
     let shared = Shared {
         clients: Arc::new(Clients::parse(config.clients.clone())?),
+        client_jwks: Arc::new(client::jwks::Cache::new(config.client_jwks.clone())),
+        registration: Arc::new(Gate::open(&config.registration)?),
+        fetch: Arc::new(Fetch::new(&config.fetch)?),
         users: Arc::new(user::directory::Directory::of(config.users.clone())?),
         passwords: Arc::new(Passwords::new(&random)),
         throttle: Arc::new(match config.login.throttle {
             true => Throttle::on(),
             false => Throttle::Off,
         }),
+        decryptions: Arc::new(Budget::new(config.authorization.encrypted_request_objects)),
         directory: Arc::new(Directory::new(random.token128())),
         documents: Arc::new(ArcSwapOption::empty()),
         config: config.clone(),
         clock,
         random,
         metrics,
+        back_channel: back_channel::Bell::default(),
     };
     let (listener, address) = bind(config.listen.address)?;
     let metrics_listener = match &config.metrics {
@@ -227,6 +243,7 @@ impl Start {
         let provider = Provider::assemble(&self.shared, self.location.connect())?;
         if let Some(once) = self.once {
             provider.keys.watch();
+            tokio::spawn(back_channel::work(provider.clone()));
             if let Some(listener) = once.metrics {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 tokio::spawn(observability::serve(listener, self.shared.metrics.clone()));
@@ -250,6 +267,7 @@ impl Start {
                 u64::from_be_bytes(random.octets()),
             ),
             metrics: self.shared.metrics.clone(),
+            cors: Arc::new(Cors::of(&config.cors, &provider.clients)),
             provider,
         };
         let limits = Limits {

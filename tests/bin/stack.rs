@@ -6,10 +6,10 @@
 //! | `STORE` | `redis`, `memory`; a Redis of the stack's own unless `REDIS_URL` names one |
 //! | `TLS` | `0`, `1` |
 //! | `GATEWAYS` | `1`; more share the Redis, on the ports that follow |
-//! | `PROFILE` | `stack`: `deploy/config/PROFILE.{key-service,gateway}.toml` |
+//! | `PROFILE` | `stack`, `certification`: `deploy/config/PROFILE.{key-service,gateway}.toml` |
 //! | `ISSUER` | `http://127.0.0.1:8080`; with `TLS=1` `https://…` |
 //! | `CLIENTS_FILE` | none; a JSON array of further clients |
-//! | `EXTRA_CA` | none; a bundle for profiles that name it |
+//! | `EXTRA_CA` | the stack's own CA; a bundle for profiles that name it, such as `certification` |
 //! | `GATEWAY_TABLES` | none; TOML tables for the gateways beside the profile's |
 //! | `BUILD` | `release`, `debug`: which programs |
 //! | `HELD` | `0`; `1`: standard input is a pipe, see `support/launch/held.rs` |

@@ -27,9 +27,9 @@ fn check(row: &str, request: &Params, landing: &Landing, issuer: &str) {
     let state = request.first("state").filter(|_| once).unwrap_or_default();
     assert_eq!(landing.field("state"), state, "{row}");
     let mut allowed = vec!["state", "iss", "x"];
-    match landing.fields.contains_key("code") {
-        true => allowed.push("code"),
-        false => allowed.extend(["error", "error_description"]),
+    match landing.fields.contains_key("error") {
+        true => allowed.extend(["error", "error_description"]),
+        false => allowed.extend(["code", "session_state"]),
     }
     let strange = landing
         .fields
@@ -108,10 +108,12 @@ async fn what_is_asked_for() {
         ("unknown parameters", web().and("foo", "1").and("foo", "2").and("dpop", ""), code),
         ("no response_type", web().without("response_type"), invalid),
         ("response_type empty", with("response_type", ""), invalid),
-        ("token", with("response_type", "token"), unsupported),
-        ("id_token", with("response_type", "id_token"), unsupported),
-        ("hybrid", with("response_type", "code id_token"), unsupported),
-        ("none", with("response_type", "none"), unsupported),
+        ("token, not registered", with("response_type", "token"), "fragment unauthorized_client"),
+        ("id_token, not registered", with("response_type", "id_token"), "fragment unauthorized_client"),
+        ("hybrid, not registered", with("response_type", "code id_token"), "fragment unauthorized_client"),
+        ("none, not registered", with("response_type", "none"), "query unauthorized_client"),
+        ("code twice", with("response_type", "code code"), unsupported),
+        ("code and none", with("response_type", "code none"), unsupported),
         ("of other case", with("response_type", "Code"), unsupported),
         ("a space more", with("response_type", "code "), unsupported),
         ("query", with("response_mode", "query"), code),
@@ -121,6 +123,10 @@ async fn what_is_asked_for() {
         ("JARM", with("response_mode", "query.jwt"), invalid),
         ("refused in the fragment", with("response_mode", "fragment").set("scope", ""), "fragment invalid_scope"),
         ("refused in a form", with("response_mode", "form_post").set("scope", ""), "form_post invalid_scope"),
+        ("S3-9 state of 8", with("state", "12345678"), code),
+        ("S3-9 state of 7", with("state", "1234567"), invalid),
+        ("S3-9 nonce of 8", with("nonce", "12345678"), code),
+        ("S3-9 nonce of 7", with("nonce", "1234567"), invalid),
         ("no scope", web().without("scope"), scope),
         ("unknown scope alone", with("scope", "zzz"), scope),
         ("unknown scope beside", with("scope", "openid zzz"), code),
@@ -138,16 +144,21 @@ async fn what_is_asked_for() {
         ("max_age with a point", with("max_age", "1.5"), invalid),
         ("max_age with a sign", with("max_age", "+60"), invalid),
         ("max_age beyond measure", with("max_age", "99999999999999999999"), invalid),
-        ("display, locales, acr", with("display", "popup").and("ui_locales", "de en").and("acr_values", "x"), code),
-        ("claims are ignored (AZ-18)", with("claims", "{\"id_token\":{\"iss\":{\"value\":\"evil\"}}}"), code),
+        ("S4-7 display, locales, acr", with("display", "popup").and("ui_locales", "de en").and("acr_values", "x"), code),
+        ("S4-7 display=page", with("display", "page"), code),
+        ("S4-7 display=touch", with("display", "touch"), code),
+        ("S4-7 display=wap", with("display", "wap"), code),
+        ("display unknown", with("display", "hologram"), invalid),
+        ("locales that nobody speaks", with("ui_locales", "xx <b> \u{e9}").and("claims_locales", "yy"), code),
+        ("AZ-18 reserved claims", with("claims", "{\"id_token\":{\"iss\":{\"value\":\"evil\"}}}"), code),
         ("prompt=none", with("prompt", "none"), code),
         ("prompt=none login", with("prompt", "none login"), invalid),
         ("prompt=consent none", with("prompt", "consent none"), invalid),
         ("prompt unknown", with("prompt", "register"), invalid),
         ("prompt of other case", with("prompt", "None"), invalid),
         ("prompt=create", with("prompt", "create"), invalid),
-        ("request", with("request", "eyJ.eyJ.x"), "query request_not_supported"),
-        ("request_uri", with("request_uri", "https://rp.example/r"), "query request_uri_not_supported"),
+        ("request", with("request", "eyJ.eyJ.x"), "query invalid_request_object"),
+        ("request_uri", with("request_uri", "https://rp.example/r"), "query invalid_request_uri"),
         ("registration", with("registration", "{}"), "query registration_not_supported"),
         ("id_token_hint of letters", with("id_token_hint", "abc"), invalid),
         ("id_token_hint unsigned", with("id_token_hint", "eyJhbGciOiJub25lIn0.e30."), invalid),
@@ -257,10 +268,10 @@ async fn odd_states_come_back_as_they_were() {
     let mut person = signed_in(4).await;
     let states = [
         "\r\nSet-Cookie: x=1\r\n\r\n<html>".to_owned(),
-        "\0".to_owned(),
+        "\0\0\0\0\0\0\0\0".to_owned(),
         "a&b=c#d?e%41+ ".to_owned(),
-        "\u{202e}txt".to_owned(),
-        "é".to_owned(),
+        "\u{202e}txt.exe".to_owned(),
+        "éééé".to_owned(),
         "\"><svg onload=alert(1)>'".to_owned(),
         "s".repeat(4096),
     ];
@@ -319,4 +330,33 @@ async fn hints() {
         ("long", hint(&"a.".repeat(4000)), "query invalid_request"),
     ];
     table(&mut person, rows).await;
+}
+
+/// S2-U16: where the configuration names a page about errors, every error says where it is.
+#[tokio::test]
+async fn errors_name_a_page() {
+    let stack = stack::start(&stack::Options {
+        tables: "[errors]\nuri = \"https://docs.example/errors?v=1\"\n",
+        ..stack::Options::default()
+    });
+    let site = stack.site();
+    let mut person = Person::new(&site, 0);
+    for (mode, scope) in [("query", "zzz"), ("fragment", "zzz"), ("form_post", "zzz")] {
+        let request = WEB.request().set("response_mode", mode).set("scope", scope);
+        let landing = person.authorize(&request).await;
+        assert_eq!(landing.outcome(), format!("{mode} invalid_scope"));
+        assert_eq!(
+            landing.field("error_uri"),
+            "https://docs.example/errors?v=1#invalid_scope"
+        );
+    }
+    let landing = person.authorize(&WEB.request()).await;
+    assert_eq!(landing.outcome(), "query code");
+    assert!(!landing.fields.contains_key("error_uri"), "{landing:?}");
+    let answer = WEB.redeem(&site, "x").await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(
+        answer.json()["error_uri"],
+        "https://docs.example/errors?v=1#invalid_grant"
+    );
 }

@@ -105,7 +105,7 @@ async fn what_the_id_token_says() {
         );
         assert_eq!(
             (&claims["nonce"], &claims["azp"]),
-            (&"a nonce".into(), &client.id.into())
+            (&"some nonce".into(), &client.id.into())
         );
         assert_eq!(
             claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),

@@ -6,6 +6,7 @@ use http::{Method, header};
 use serde_json::Value;
 
 use crate::assertion::{self, Key};
+use crate::client_secret_jwt;
 use crate::params::Params;
 use crate::person::Person;
 use crate::registration;
@@ -21,6 +22,8 @@ pub(crate) enum Proof {
     None,
     Basic,
     Post,
+    /// `client_secret_jwt`, with HS256.
+    SecretAssertion,
     Assertion(&'static Key),
 }
 
@@ -40,8 +43,8 @@ impl Client {
             ("redirect_uri", self.redirect_uri),
             ("response_type", "code"),
             ("scope", "openid"),
-            ("state", "a state"),
-            ("nonce", "a nonce"),
+            ("state", "some state"),
+            ("nonce", "some nonce"),
             ("code_challenge", CHALLENGE),
             ("code_challenge_method", "S256"),
         ])
@@ -115,8 +118,12 @@ impl Client {
                 let form = form.and("client_id", self.id).and("client_secret", &secret);
                 form_of(request, &form.encode())
             }
-            Proof::Assertion(key) => {
-                let assertion = key.sign(&key.header(), &assertion::claims(self.id, site.issuer()));
+            Proof::Assertion(_) | Proof::SecretAssertion => {
+                let claims = assertion::claims(self.id, site.issuer());
+                let assertion = match self.proof {
+                    Proof::Assertion(key) => key.sign(&key.header(), &claims),
+                    _ => client_secret_jwt::sign("HS256", &secret, &claims),
+                };
                 let form = form
                     .and("client_assertion_type", assertion::TYPE)
                     .and("client_assertion", &assertion);

@@ -21,11 +21,17 @@ async fn remembered_until_something_is_different() {
     let scope = |scope: &str| CAREFUL.request().set("scope", scope);
     let by = |mode: &str| CAREFUL.request().set("response_mode", mode);
     let none = |request: Params| request.set("prompt", "none");
+    let named = |sub: &str, words: &str| {
+        let claims = format!(r#"{{"id_token": {{"sub": {{"value": "{sub}"}}}}}}"#);
+        none(scope(words)).set("claims", &claims)
+    };
     let other = |request: Params| request.set("redirect_uri", "https://careful.example/other");
     use AtConsent::{Allow, AllowOnce, Deny};
     #[rustfmt::skip]
     let rows: &[(&str, Params, AtConsent, &[&str], &str)] = &[
         ("never asked", none(scope("openid")), Allow, &[], "query consent_required"),
+        ("BR-05 never asked, and named", named("user20", "openid"), Allow, &[], "query consent_required"),
+        ("BR-05 never asked, another named", named("user21", "openid"), Allow, &[], "query consent_required"),
         ("denied", scope("openid"), Deny, ASKED, "query access_denied"),
         ("denied in the fragment", by("fragment"), Deny, ASKED, "fragment access_denied"),
         ("denied in a form", by("form_post"), Deny, ASKED, "form_post access_denied"),
@@ -34,6 +40,8 @@ async fn remembered_until_something_is_different() {
         ("allowed", scope("openid email"), Allow, ASKED, "query code"),
         ("remembered", scope("openid email"), Deny, &[], "query code"),
         ("remembered, none", none(scope("openid email")), Deny, &[], "query code"),
+        ("remembered, and named", named("user20", "openid email"), Deny, &[], "query code"),
+        ("remembered, another named", named("user21", "openid email"), Deny, &[], "query login_required"),
         ("less", scope("openid"), Deny, &[], "query code"),
         ("more, none", none(scope("openid email profile")), Allow, &[], "query consent_required"),
         ("more", scope("openid email profile"), AllowOnce, ASKED, "query code"),

@@ -8,16 +8,20 @@ use serde_json::{Value, json};
 
 use crate::assertion::{TYPE, claims};
 use crate::client::Client;
+use crate::client_secret_jwt;
+use crate::hybrid::EVERY;
 use crate::params::Params;
-use crate::person::Person;
-use crate::registration::{JWT, JWT_RS, POST, PUBLIC, WEB, key_for, signing, signing_rs};
+use crate::person::{AtLogin, Landing, Person, Place};
+use crate::registration::{
+    CURVE_384, JWT, JWT_RS, POST, PUBLIC, SECRET_JWT, WEB, key_for, secret, signing, signing_rs,
+};
 use crate::site::Site;
 use crate::stack;
 use crate::verified::{header, id_token};
 
 /// Registered (IANA "OAuth Authorization Server Metadata", OpenID Connect specifications) and in use here.
 #[rustfmt::skip]
-const MEMBERS: [&str; 29] = [
+const MEMBERS: &[&str] = &[
     "issuer", "authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "introspection_endpoint",
     "revocation_endpoint", "end_session_endpoint", "scopes_supported", "response_types_supported",
     "response_modes_supported", "grant_types_supported", "subject_types_supported",
@@ -27,7 +31,14 @@ const MEMBERS: [&str; 29] = [
     "revocation_endpoint_auth_signing_alg_values_supported", "code_challenge_methods_supported",
     "prompt_values_supported", "acr_values_supported", "claim_types_supported", "claims_supported",
     "claims_parameter_supported", "request_parameter_supported", "request_uri_parameter_supported",
-    "authorization_response_iss_parameter_supported",
+    "authorization_response_iss_parameter_supported", "require_request_uri_registration", "display_values_supported",
+    "ui_locales_supported", "claims_locales_supported", "request_object_signing_alg_values_supported",
+    "request_object_encryption_alg_values_supported", "request_object_encryption_enc_values_supported",
+    "id_token_encryption_alg_values_supported", "id_token_encryption_enc_values_supported",
+    "userinfo_signing_alg_values_supported", "userinfo_encryption_alg_values_supported",
+    "userinfo_encryption_enc_values_supported", "registration_endpoint", "check_session_iframe",
+    "frontchannel_logout_supported", "frontchannel_logout_session_supported", "backchannel_logout_supported",
+    "backchannel_logout_session_supported", "service_documentation", "op_policy_uri", "op_tos_uri",
 ];
 
 async fn document(site: &Site) -> Value {
@@ -147,7 +158,8 @@ async fn the_keys() {
         }
         assert!(["RSA", "EC", "OKP"].contains(&key["kty"].as_str().unwrap()));
     }
-    for alg in algs {
+    // One with a client's secret has no key here (OpenID Connect Core §10.1).
+    for alg in algs.iter().filter(|alg| !alg.starts_with("HS")) {
         let signs = |key: &&Value| key["alg"] == alg.as_str() && key["use"] == "sig";
         assert!(keys.iter().any(|key| signs(&key)), "{alg}");
     }
@@ -164,13 +176,18 @@ async fn authorization_values() {
     let rows = [
         ("response_types_supported", "response_type", &[
             "code", "token", "id_token", "id_token token", "code id_token", "code token", "code id_token token", "none",
+            "code id_token none", "device_code",
         ][..]),
         ("response_modes_supported", "response_mode", &[
             "query", "fragment", "form_post", "jwt", "query.jwt", "fragment.jwt", "form_post.jwt", "web_message",
         ]),
         ("code_challenge_methods_supported", "code_challenge_method", &["S256", "plain", "S512"]),
         ("prompt_values_supported", "prompt", &["none", "login", "consent", "select_account", "create", "register"]),
+        ("display_values_supported", "display", &["page", "popup", "touch", "wap", "hologram"]),
     ];
+    let works = |landing: &Landing| {
+        !matches!(landing.place, Place::Page(_)) && !landing.fields.contains_key("error")
+    };
     for (member, name, known) in rows {
         let advertised = values(&document, member);
         assert!(
@@ -180,27 +197,37 @@ async fn authorization_values() {
             "{member}"
         );
         for value in known {
-            let landing = person.authorize(&WEB.request().set(name, value)).await;
-            let works = landing.fields.contains_key("code");
+            let landing = person.authorize(&EVERY.request().set(name, value)).await;
             assert_eq!(
-                works,
+                works(&landing),
                 advertised.contains(*value),
                 "{name}={value}: {}",
                 landing.outcome()
             );
         }
     }
+    // request_object.rs looks at what the last two can do.
     #[rustfmt::skip]
     let rows = [
-        ("request_parameter_supported", "request", "e30.e30.", false),
-        ("request_uri_parameter_supported", "request_uri", "https://rp.example/r", false),
-        // Not supported means ignored here (OpenID Connect Core §5.5).
-        ("claims_parameter_supported", "claims", "{\"id_token\":{\"email\":null}}", true),
+        ("claims_parameter_supported", "claims", "{\"id_token\":{\"email\":null}}", "query code"),
+        ("request_parameter_supported", "request", "e30.e30.", "query invalid_request_object"),
+        ("request_uri_parameter_supported", "request_uri", "https://rp.example/r", "query invalid_request_uri"),
     ];
-    for (member, name, value, works) in rows {
-        assert_eq!(document[member], false, "{member}");
-        let landing = person.authorize(&WEB.request().set(name, value)).await;
-        assert_eq!(landing.fields.contains_key("code"), works, "{member}");
+    for (member, name, value, outcome) in rows {
+        assert_eq!(document[member], true, "{member}");
+        let landing = person.authorize(&EVERY.request().set(name, value)).await;
+        assert_eq!(landing.outcome(), outcome, "{member}");
+    }
+    assert_eq!(document["require_request_uri_registration"], true);
+    for locale in values(&document, "ui_locales_supported") {
+        let mut person = Person::new(&site, 49);
+        person.at_login = AtLogin::Stop;
+        let request = EVERY.request().set("ui_locales", &locale);
+        let page = person.authorize(&request).await.answer.text();
+        assert!(
+            page.contains(&format!("<html lang=\"{locale}\">")),
+            "{locale}"
+        );
     }
     assert_eq!(
         document["authorization_response_iss_parameter_supported"], true,
@@ -255,6 +282,9 @@ async fn scopes_and_claims() {
         "birthdate",
         "zoneinfo",
         "locale",
+        // hybrid.rs, and the tests of logout.
+        "c_hash",
+        "sid",
     ];
     let idle: Vec<&String> = claims
         .difference(&told)
@@ -267,7 +297,8 @@ async fn scopes_and_claims() {
     );
     assert_eq!(
         values(&document, "subject_types_supported"),
-        ["public".to_owned()].into()
+        ["public".to_owned(), "pairwise".to_owned()].into(),
+        "pairwise.rs looks at the other"
     );
     let other = PUBLIC.tokens(&mut person, "openid").await;
     assert_eq!(
@@ -302,7 +333,10 @@ async fn grants_and_algorithms() {
             .set("grant_type", known)
             .set("refresh_token", refresh_token);
         let answer = WEB.post(&site, "/token", form).await;
-        let expected = if advertised.contains(known) {
+        let expected = if known == "implicit" {
+            // It is used at the authorization endpoint.
+            "400 unsupported_grant_type"
+        } else if advertised.contains(known) {
             "200"
         } else {
             "400 unsupported_grant_type"
@@ -312,7 +346,7 @@ async fn grants_and_algorithms() {
 
     // Clients that are registered for each algorithm: web and post; jwt and jwt-rs.
     let mut used = BTreeSet::new();
-    for client in [WEB, POST, JWT, JWT_RS] {
+    for client in [WEB, POST, JWT, JWT_RS, CURVE_384] {
         let tokens = client.tokens(&mut person, "openid").await;
         id_token(&site, client.id, &tokens).await;
         used.insert(
@@ -322,19 +356,20 @@ async fn grants_and_algorithms() {
                 .to_owned(),
         );
     }
-    assert_eq!(
-        used,
-        values(&document, "id_token_signing_alg_values_supported")
-    );
+    // Those with a client's secret: protection.rs in `certification`.
+    let mut advertised = values(&document, "id_token_signing_alg_values_supported");
+    advertised.retain(|alg| !alg.starts_with("HS"));
+    assert_eq!(used, advertised);
 }
 
 #[tokio::test]
 async fn client_authentication() {
     let site = stack::shared().site();
     let document = document(&site).await;
-    let methods: [(&str, Client); 4] = [
+    let methods: [(&str, Client); 5] = [
         ("client_secret_basic", WEB),
         ("client_secret_post", POST),
+        ("client_secret_jwt", SECRET_JWT),
         ("private_key_jwt", signing()),
         ("none", PUBLIC),
     ];
@@ -377,12 +412,17 @@ async fn client_authentication() {
         assert!(!advertised.contains("none"));
         for alg in [
             "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
-            "EdDSA", "ES256K", "HS256",
+            "EdDSA", "ES256K", "HS256", "HS384", "HS512", "HS1",
         ] {
             let key = key_for(alg).or(key_for("ES256")).unwrap();
             let mut header = key.header();
             header["alg"] = json!(alg);
-            let assertion = key.sign(&header, &claims(signing_rs().id, site.issuer()));
+            let assertion = if alg.starts_with("HS") {
+                let (id, secret) = (SECRET_JWT.id, secret(SECRET_JWT.id));
+                client_secret_jwt::sign(alg, &secret, &claims(id, site.issuer()))
+            } else {
+                key.sign(&header, &claims(signing_rs().id, site.issuer()))
+            };
             let form = Params::of(&[
                 ("grant_type", "client_credentials"),
                 ("token", "x"),

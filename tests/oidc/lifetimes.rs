@@ -144,7 +144,12 @@ async fn cookies(site: &Site) {
     );
     person.code(&WEB, "openid").await;
     let names: Vec<&str> = person.cookies.keys().map(String::as_str).collect();
-    assert_eq!(names, ["__Host-signet-browser", "__Host-signet-session"]);
+    let ours = [
+        "__Host-signet-browser",
+        "__Host-signet-session",
+        "__Host-signet-state",
+    ];
+    assert_eq!(names, ours);
     // BR-09: one without the prefix, which a sub-domain could have set, is nothing.
     let planted = format!("signet-session={}", person.session());
     let place = format!(

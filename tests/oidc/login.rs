@@ -50,7 +50,7 @@ async fn prompts() {
         ("none", with("prompt", "none"), &[], "query code"),
         ("no prompt", WEB.request(), &[], "query code"),
         ("login", with("prompt", "login"), &["Sign in"], "query code"),
-        ("select_account", with("prompt", "select_account"), &["Sign in"], "query code"),
+        ("select_account", with("prompt", "select_account"), &["Choose an account"], "query code"),
         ("consent", with("prompt", "consent"), &["Allow access?"], "query code"),
         ("login consent", with("prompt", "login consent"), &["Sign in", "Allow access?"], "query code"),
         ("max_age=0", with("max_age", "0"), &["Sign in"], "query code"),
@@ -211,7 +211,7 @@ async fn a_sign_in_that_fails_and_one_that_is_given_up() {
             .authorize(&WEB.request().set("response_mode", mode))
             .await;
         assert_eq!(landing.outcome(), format!("{mode} access_denied"));
-        assert_eq!(landing.field("state"), "a state");
+        assert_eq!(landing.field("state"), "some state");
         assert_eq!(landing.field("iss"), other.site.issuer());
     }
 }

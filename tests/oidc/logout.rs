@@ -4,7 +4,7 @@
 use crate::page::Page;
 use crate::params::Params;
 use crate::person::Person;
-use crate::registration::{POST, WEB};
+use crate::registration::{BOUND, POST, WEB};
 use crate::stack;
 
 const BYE: &str = "https://rp.example/bye";
@@ -174,6 +174,74 @@ async fn posted_by_another_site() {
                 assert!(!is_alive(&before).await, "{row}");
             }
         }
+    }
+}
+
+/// S2-30: what was granted without `offline_access` ends with the session, and nothing else does.
+#[tokio::test]
+async fn refresh_tokens_of_the_session() {
+    let site = stack::shared().site();
+    #[rustfmt::skip]
+    let rows = [
+        ("S2-30 openid", BOUND, "openid", true, "400 invalid_grant"),
+        ("S2-30 openid and more", BOUND, "openid email", true, "400 invalid_grant"),
+        ("S2-30 offline_access", BOUND, "openid offline_access", true, "200"),
+        ("S2-30 without openid", BOUND, "email", true, "200"),
+        ("S2-30 offline_access, a usual client", WEB, "openid offline_access", true, "200"),
+        ("S2-30 the session goes on", BOUND, "openid", false, "200"),
+    ];
+    for (row, client, scope, leaves, expected) in rows {
+        let mut person = Person::new(&site, 44);
+        let mut elsewhere = Person::new(&site, 44);
+        let refresh_token = |tokens: &serde_json::Value| {
+            let token = tokens["refresh_token"].as_str();
+            token
+                .unwrap_or_else(|| panic!("{row}: {tokens}"))
+                .to_owned()
+        };
+        let tokens = client.tokens(&mut person, scope).await;
+        let other = refresh_token(&client.tokens(&mut elsewhere, scope).await);
+        let answer = client.refresh(&site, &refresh_token(&tokens)).await;
+        assert_eq!(answer.outcome(), "200", "{row}: before");
+        let current = refresh_token(&answer.json());
+        if leaves {
+            let page = Page::parse(&person.open("/logout").await.text());
+            let form = page.filled(&[], "logout-confirm").encode();
+            assert_eq!(
+                person.submit(&page.action, &form).await.status,
+                200,
+                "{row}"
+            );
+        }
+        let answer = client.refresh(&site, &current).await;
+        assert_eq!(answer.outcome(), expected, "{row}");
+        let other = client.refresh(&site, &other).await;
+        assert_eq!(other.outcome(), "200", "{row}: another session's");
+    }
+}
+
+/// Another language, as the request wants it.
+#[tokio::test]
+async fn ui_locales() {
+    let SignedIn { mut person, hint } = signed_in(43).await;
+    let query = |locales: &str, more: &[(&str, &str)]| {
+        let query = Params::of(&[("ui_locales", locales)]).with(more);
+        format!("/logout?{}", query.encode())
+    };
+    #[rustfmt::skip]
+    let rows = [
+        ("S2-U11 asked", query("de-CH en", &[]), "Abmelden", "de"),
+        ("S2-U11 refused", query("fr", &[("id_token_hint", "x")]), "Erreur de déconnexion", "fr"),
+        ("S2-U11 none of ours", query("ja", &[]), "Sign out", "en"),
+        ("S2-U11 done", query("it fr de", &[("id_token_hint", &hint)]), "Vous êtes déconnecté", "fr"),
+    ];
+    for (row, place, heading, language) in rows {
+        let text = person.open(&place).await.text();
+        assert_eq!(Page::parse(&text).heading, heading, "{row}");
+        assert!(
+            text.contains(&format!("<html lang=\"{language}\">")),
+            "{row}"
+        );
     }
 }
 

@@ -79,6 +79,15 @@ impl Page {
     }
 }
 
+/// An attribute of each element of this name.
+pub(crate) fn attributes(html: &str, element: &str, attribute: &str) -> Vec<String> {
+    let begin = format!(" {attribute}=\"");
+    html.split(&format!("<{element} "))
+        .skip(1)
+        .filter_map(|rest| between(&format!(" {}", rest.split_once('>')?.0), &begin, "\""))
+        .collect()
+}
+
 fn between(text: &str, begin: &str, end: &str) -> Option<String> {
     let rest = text.split_once(begin)?.1;
     let escaped = rest.split_once(end)?.0;

@@ -33,6 +33,14 @@ pub(crate) enum AtConsent {
     Stop,
 }
 
+/// What the person does when asked as whom to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtAccount {
+    GoOn,
+    Another,
+    Stop,
+}
+
 /// How an answer came to the client, or that none did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -68,12 +76,18 @@ impl Landing {
         self.field("code").to_owned()
     }
 
-    /// `PLACE WHAT`: the form in which tables name outcomes, such as `query code`, `fragment login_required`,
-    /// `page 400` or `page Sign in`.
+    /// `PLACE WHAT`: the form in which tables name outcomes, such as `query code`, `fragment code id_token`,
+    /// `fragment login_required`, `query nothing`, `page 400` or `page Sign in`.
     pub(crate) fn outcome(&self) -> String {
-        let what = match self.fields.contains_key("code") {
-            true => "code",
-            false => self.field("error"),
+        let given = ["code", "id_token", "access_token"];
+        let given: Vec<&str> = given
+            .into_iter()
+            .filter(|name| self.fields.contains_key(*name))
+            .collect();
+        let what = match (self.fields.contains_key("error"), given.is_empty()) {
+            (true, _) => self.field("error").to_owned(),
+            (false, true) => "nothing".to_owned(),
+            (false, false) => given.join(" "),
         };
         match self.place {
             Place::Query => format!("query {what}"),
@@ -93,9 +107,11 @@ impl Landing {
 pub(crate) struct Person {
     pub(crate) site: Site,
     pub(crate) username: String,
+    pub(crate) password: &'static str,
     pub(crate) cookies: BTreeMap<String, String>,
     pub(crate) at_login: AtLogin,
     pub(crate) at_consent: AtConsent,
+    pub(crate) at_account: AtAccount,
     /// Headings of the pages since `authorize` was called.
     pub(crate) saw: Vec<String>,
 }
@@ -106,9 +122,11 @@ impl Person {
         Person {
             site: site.clone(),
             username: format!("user{number}"),
+            password: PASSWORD,
             cookies: BTreeMap::new(),
             at_login: AtLogin::SignIn,
             at_consent: AtConsent::Allow,
+            at_account: AtAccount::GoOn,
             saw: Vec::new(),
         }
     }
@@ -152,10 +170,15 @@ impl Person {
                 return form_post(page, answer);
             }
             self.saw.push(page.heading.clone());
-            let pressed = match page.heading.as_str() {
-                "Sign in" => self.press_at_login(),
-                "Allow access?" => self.press_at_consent(),
-                _ => None,
+            // By their controls, for the words are in the person's language.
+            let pressed = if page.has("login-submit") {
+                self.press_at_login()
+            } else if page.has("consent-allow") {
+                self.press_at_consent()
+            } else if page.has("account-this") {
+                self.press_at_account()
+            } else {
+                None
             };
             let Some((button, fields)) = pressed else {
                 let path = place.strip_prefix(self.site.issuer()).unwrap_or(&place);
@@ -177,7 +200,7 @@ impl Person {
     fn press_at_login(&self) -> Option<(&'static str, Vec<(&'static str, String)>)> {
         let typed = vec![
             ("username", self.username.clone()),
-            ("password", PASSWORD.to_owned()),
+            ("password", self.password.to_owned()),
         ];
         match self.at_login {
             AtLogin::SignIn => Some(("login-submit", typed)),
@@ -193,6 +216,14 @@ impl Person {
             AtConsent::AllowOnce => Some(("consent-allow", remember(""))),
             AtConsent::Deny => Some(("consent-deny", Vec::new())),
             AtConsent::Stop => None,
+        }
+    }
+
+    fn press_at_account(&self) -> Option<(&'static str, Vec<(&'static str, String)>)> {
+        match self.at_account {
+            AtAccount::GoOn => Some(("account-this", Vec::new())),
+            AtAccount::Another => Some(("account-another", Vec::new())),
+            AtAccount::Stop => None,
         }
     }
 
@@ -239,8 +270,14 @@ impl Person {
             let mut parts = line.split("; ");
             let (name, value) = parts.next().unwrap().split_once('=').unwrap();
             let attributes: Vec<&str> = parts.collect();
-            for attribute in ["Path=/", "HttpOnly", "SameSite=Lax"] {
-                assert!(attributes.contains(&attribute), "{line}");
+            // One is for a script in other sites' pages (session management): it opens nothing.
+            let expected = match name {
+                "signet-state" => ["Path=/", "SameSite=Lax"].as_slice(),
+                "__Host-signet-state" => &["Path=/", "SameSite=None", "Secure"],
+                _ => &["Path=/", "HttpOnly", "SameSite=Lax"],
+            };
+            for attribute in expected {
+                assert!(attributes.contains(attribute), "{line}");
             }
             match attributes.contains(&"Max-Age=0") {
                 true => self.cookies.remove(name),

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use crate::params::Params;
 use crate::person::Person;
-use crate::registration::{CAREFUL, JWT, POST, PUBLIC, WEB};
+use crate::registration::{CAREFUL, JWT, POST, PUBLIC, SINGLE, WEB};
 use crate::site::Site;
 use crate::stack;
+use crate::tailored::{self, TIED};
 use crate::verified::id_token;
 
 const INVALID: &str = "400 invalid_grant";
@@ -77,6 +78,33 @@ async fn repeated_within_grace_and_after() {
         tokio::time::sleep(Duration::from_millis(3200)).await;
         assert!(client.is_active(&site, text(&third, "access_token")).await);
         ended(&site, client, old, &[&first, &second, &third]).await;
+    }
+}
+
+/// S2-5, S4-18: who gets one.
+#[tokio::test]
+async fn with_offline_access_or_a_switch() {
+    let shared = stack::shared().site();
+    let tailored = tailored::site();
+    #[rustfmt::skip]
+    let rows = [
+        ("S2-5 not asked for", WEB, "openid", false),
+        ("S2-5, S4-18 asked for", WEB, "openid offline_access", true),
+        ("S2-5 not registered for it", SINGLE, "openid offline_access", false),
+        ("S2-5 a switch of the client's", TIED, "openid", true),
+        ("S2-5 the same without openid", TIED, "email", true),
+    ];
+    for (row, client, scope, is_given) in rows {
+        let mut person = match client.id == TIED.id {
+            true => tailored::person(&tailored, "worker"),
+            false => Person::new(&shared, 30),
+        };
+        let tokens = client.tokens(&mut person, scope).await;
+        assert_eq!(tokens.get("refresh_token").is_some(), is_given, "{row}");
+        if is_given {
+            let again = client.refresh(&person.site, text(&tokens, "refresh_token"));
+            assert_eq!(again.await.outcome(), "200", "{row}");
+        }
     }
 }
 

@@ -21,6 +21,15 @@ pub(crate) const WEB: Client = client("web", "https://rp.example/cb", Proof::Bas
 pub(crate) const POST: Client = client("post", "https://rp.example/cb?x=a%20b", Proof::Post);
 /// Asks for consent.
 pub(crate) const CAREFUL: Client = client("careful", "https://careful.example/cb", Proof::Basic);
+/// ID tokens with ES384.
+pub(crate) const CURVE_384: Client =
+    client("curve-384", "https://curve-384.example/cb", Proof::Basic);
+/// `client_secret_jwt`: its secret is long enough for each of HS256, HS384 and HS512.
+pub(crate) const SECRET_JWT: Client = client(
+    "client-whose-secret-is-a-long-key",
+    "https://shared.example/cb",
+    Proof::SecretAssertion,
+);
 /// Public.
 pub(crate) const PUBLIC: Client = client("public", "https://spa.example/cb", Proof::None);
 /// Public, on a person's own machine.
@@ -41,6 +50,14 @@ pub(crate) const MACHINE: Client = client("machine", "", Proof::Basic);
 pub(crate) const RESOURCE: Client = client("resource", "", Proof::Basic);
 /// May ask for openid and email alone.
 pub(crate) const NARROW: Client = client("narrow", "https://narrow.example/cb", Proof::Basic);
+
+/// Is told of the end of its sessions, in the browser; people may begin with us.
+pub(crate) const LEAVING: Client = client("leaving", "https://leaving.example/cb", Proof::Basic);
+/// The same, with a port.
+pub(crate) const ALSO_LEAVING: Client =
+    client("also-leaving", "https://also.example:8443/cb", Proof::Basic);
+/// Its refresh tokens end with the session, unless they are offline.
+pub(crate) const BOUND: Client = client("bound", "https://bound.example/cb", Proof::Basic);
 
 static EC: LazyLock<Key> = LazyLock::new(|| Key::new("ec", "ES256"));
 static RSA: LazyLock<Key> = LazyLock::new(|| Key::new("rsa", "RS256"));
@@ -108,10 +125,14 @@ pub(crate) fn clients() -> Value {
             Proof::None => "none",
             Proof::Basic => "client_secret_basic",
             Proof::Post => "client_secret_post",
+            Proof::SecretAssertion => "client_secret_jwt",
             Proof::Assertion(_) => "private_key_jwt",
         };
         metadata["token_endpoint_auth_method"] = method.into();
-        if matches!(client.proof, Proof::Basic | Proof::Post) {
+        if matches!(
+            client.proof,
+            Proof::Basic | Proof::Post | Proof::SecretAssertion
+        ) {
             metadata["client_secret"] = secret(client.id).into();
         }
         for (name, value) in members.as_object().unwrap() {
@@ -119,7 +140,7 @@ pub(crate) fn clients() -> Value {
         }
         metadata
     };
-    json!([
+    let own = json!([
         with(
             WEB,
             json!({
@@ -136,6 +157,8 @@ pub(crate) fn clients() -> Value {
                 "policy_uri": "https://careful.example/policy",
             })
         ),
+        with(CURVE_384, json!({"id_token_signed_response_alg": "ES384"})),
+        with(SECRET_JWT, json!({})),
         with(
             PUBLIC,
             json!({"grant_types": person, "id_token_signed_response_alg": "ES256"})
@@ -173,6 +196,20 @@ pub(crate) fn clients() -> Value {
         ),
         with(NARROW, json!({"scope": "openid email"})),
         with(
+            LEAVING,
+            json!({
+                "post_logout_redirect_uris": ["https://leaving.example/bye"],
+                "frontchannel_logout_uri": "https://leaving.example/out?from=op&x",
+                "frontchannel_logout_session_required": true,
+                "initiate_login_uri": "https://leaving.example/begin?from=op",
+            })
+        ),
+        with(
+            ALSO_LEAVING,
+            json!({"frontchannel_logout_uri": "https://also.example:8443/out"})
+        ),
+        with(BOUND, json!({"refresh_token_without_offline_access": true})),
+        with(
             signing(),
             json!({
                 "jwks": {"keys": [EC.jwk()]}, "token_endpoint_auth_signing_alg": "ES256",
@@ -190,5 +227,9 @@ pub(crate) fn clients() -> Value {
                 "jwks": {"keys": [EC.jwk()]}, "allow_token_endpoint_audience": true,
             })
         ),
-    ])
+    ]);
+    let mut all = own.as_array().unwrap().clone();
+    all.extend(crate::hybrid::clients());
+    all.extend(crate::request_object::clients());
+    all.into()
 }

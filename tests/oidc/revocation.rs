@@ -34,6 +34,7 @@ async fn revoke(site: &Site, client: &Client, token: &str) {
     );
 }
 
+/// S2-U13: JWTs too, to whoever asks us about them.
 #[tokio::test]
 async fn tokens_of_its_own() {
     let site = stack::shared().site();

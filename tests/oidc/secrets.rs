@@ -318,7 +318,7 @@ async fn outages(stack: &Stack, site: &Site, secrets: &mut Secrets) {
     }
 }
 
-fn folder(stack: &Stack) -> PathBuf {
+pub(crate) fn folder(stack: &Stack) -> PathBuf {
     let admin = stack.admin();
     let configuration = Path::new(admin.get_args().last().unwrap());
     configuration.parent().unwrap().to_owned()
@@ -351,7 +351,7 @@ fn metrics(folder: &Path, name: &str) -> String {
 }
 
 /// All that Redis would write to a disk, uncompressed.
-fn dump(folder: &Path) -> String {
+pub(crate) fn dump(folder: &Path) -> String {
     let settings: toml::Table = configuration(folder, "gateway0").1.parse().unwrap();
     let url = settings["store"]["url"].as_str().unwrap();
     let mut stream = TcpStream::connect(url.strip_prefix("redis://").unwrap()).unwrap();

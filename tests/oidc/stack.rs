@@ -35,6 +35,12 @@ pub(crate) struct Options {
     pub(crate) gateways: u16,
     /// `0` or `1`.
     pub(crate) tls: &'static str,
+    /// The pair of configuration files.
+    pub(crate) profile: &'static str,
+    /// Host of the issuer; all connections go to 127.0.0.1.
+    pub(crate) host: &'static str,
+    /// A file with further CAs, for profiles that name it.
+    pub(crate) extra_ca: Option<PathBuf>,
     /// TOML tables for the gateways, such as `[tokens]`.
     pub(crate) tables: &'static str,
 }
@@ -45,6 +51,9 @@ impl Default for Options {
             backend: "software",
             gateways: 1,
             tls: "0",
+            profile: "stack",
+            host: "127.0.0.1",
+            extra_ca: None,
             tables: "",
         }
     }
@@ -65,7 +74,7 @@ pub(crate) fn shared() -> &'static Stack {
     SHARED.get_or_init(|| {
         start(&Options {
             gateways: 3,
-            tables: "[tokens]\nrefresh_grace = \"3s\"\n",
+            tables: "[tokens]\nrefresh_grace = \"3s\"\n[webfinger]\ndomains = [\"example.com\"]\n",
             ..Options::default()
         })
     })
@@ -109,14 +118,21 @@ impl Stack {
             .env("BACKEND", options.backend)
             .env("STORE", "redis")
             .env_remove("REDIS_URL")
-            .env_remove("EXTRA_CA")
-            .env_remove("PROFILE")
+            .env(
+                "EXTRA_CA",
+                options.extra_ca.as_deref().unwrap_or(Path::new("")),
+            )
+            .env("PROFILE", options.profile)
             .env("TLS", options.tls)
             .env("GATEWAYS", options.gateways.to_string())
             .env("GATEWAY_TABLES", options.tables)
             .env(
                 "ISSUER",
-                format!("{scheme}://127.0.0.1:{}", free_ports(options.gateways)),
+                format!(
+                    "{scheme}://{}:{}",
+                    options.host,
+                    free_ports(options.gateways)
+                ),
             )
             .env("CLIENTS_FILE", &clients)
             .env("FOLDER", &folder)

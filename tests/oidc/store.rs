@@ -12,17 +12,17 @@ use oidc_gateway::store::table::{Tag, hash_of};
 use oidc_gateway::store::{Claim, Key, Lease, Store, Stored, Swap, Write};
 use support::redis::Redis;
 
-const LEASE: Duration = Duration::from_secs(5);
-const SHORT: Duration = Duration::from_millis(60);
+pub(crate) const LEASE: Duration = Duration::from_secs(5);
+pub(crate) const SHORT: Duration = Duration::from_millis(60);
 const LONG: Duration = Duration::from_secs(60);
 
-struct Fixture {
-    store: Arc<dyn Store>,
+pub(crate) struct Fixture {
+    pub(crate) store: Arc<dyn Store>,
     random: Random,
 }
 
 impl Fixture {
-    fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         Key::grant(&Tag::random(&self.random))
     }
 
@@ -157,7 +157,7 @@ async fn until_it_answers(store: &dyn Store) -> Duration {
     start.elapsed()
 }
 
-fn run<F: Future>(test: impl FnOnce() -> F) -> F::Output {
+pub(crate) fn run<F: Future>(test: impl FnOnce() -> F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -165,7 +165,7 @@ fn run<F: Future>(test: impl FnOnce() -> F) -> F::Output {
         .block_on(test())
 }
 
-async fn on_both<F: Future<Output = ()>>(contract: impl Fn(Arc<Fixture>) -> F) {
+pub(crate) async fn on_both<F: Future<Output = ()>>(contract: impl Fn(Arc<Fixture>) -> F) {
     let redis = Redis::start().unwrap();
     for settings in [Settings::memory(), Settings::redis(&redis.url())] {
         let fixture = Fixture {
@@ -551,7 +551,7 @@ fn redis_with_tls_and_an_acl_user() {
             .port();
         let port = port.to_string();
         // What the documentation of `username` says.
-        let user = "gateway on >s3cret ~* -@all +get +mget +getrange +set +del +multi +exec +eval +evalsha +script|load +ping";
+        let user = "gateway on >s3cret ~* -@all +get +mget +getrange +set +del +zadd +zrem +zrangebyscore +time +multi +exec +eval +evalsha +script|load +ping";
         let mut arguments = vec!["--tls-port", &port, "--tls-cert-file", &certificate];
         arguments.extend([
             "--tls-key-file",
@@ -589,6 +589,7 @@ fn redis_with_tls_and_an_acl_user() {
             .put(&[write(&key, "h", LONG), write(&other, "1", LONG)])
             .await
             .unwrap();
+        crate::queue::works(&*store).await;
         assert_eq!(store.delete(&[key, other]).await.unwrap(), 2);
     });
 }

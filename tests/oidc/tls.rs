@@ -1,4 +1,4 @@
-//! The gateway's TLS (RFC 9325): what is negotiated, what is refused, and certificates that are read again.
+//! S4-4: the gateway's own TLS (RFC 9325): what is negotiated, what is refused, and certificates that are read again.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -156,7 +156,7 @@ async fn client_credentials() {
     }
 }
 
-/// RFC 6749 §5.1, RFC 9068 §2: what an answer holds, for each form of access token.
+/// RFC 6749 §5.1, RFC 9068 §2: what an answer holds, for each form of access token. S2-U12.
 #[tokio::test]
 async fn what_is_answered() {
     let site = stack::shared().site();

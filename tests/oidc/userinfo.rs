@@ -10,6 +10,8 @@ use crate::person::Person;
 use crate::registration::{JWT, MACHINE, WEB, secret};
 use crate::site::{Answer, Site, form_of};
 use crate::stack;
+use crate::tailored::{self, ENCRYPTED, ENCRYPTED_ALONE, ES384, HS256, PLAIN, person};
+use crate::verified::{keys, verify_with};
 
 async fn bearer(site: &Site, method: Method, header: &str) -> Answer {
     let request = site
@@ -182,5 +184,191 @@ async fn refused() {
             404,
             "{path}"
         );
+    }
+}
+
+/// S2-22: as the client is registered.
+#[tokio::test]
+async fn protected_as_registered() {
+    let site = tailored::site();
+    let keys = keys(&site).await;
+    let mut person = person(&site, "worker");
+    let get = async |token: &str| {
+        let answer = bearer(&site, Method::GET, &format!("Bearer {token}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("content-type"), "application/jwt");
+        answer.text()
+    };
+    let check = |row: &str, claims: &Value, client_id: &str| {
+        assert_eq!(claims["iss"], site.issuer(), "{row}");
+        assert_eq!(claims["aud"], client_id, "{row}");
+        assert_eq!(claims["sub"], "subject-of-worker", "{row}");
+        assert_eq!(claims["email"], "wanda@example.com", "{row}");
+        assert_eq!(claims["email_verified"], true, "{row}");
+        assert!(claims.get("exp").is_none(), "{row}");
+    };
+    let tokens = ES384.tokens(&mut person, "openid email").await;
+    let jws = get(tokens["access_token"].as_str().unwrap()).await;
+    let claims = verify_with(
+        &site,
+        &keys,
+        &jws,
+        ("JWT", ES384.id),
+        &["iss", "aud", "sub"],
+    );
+    check("S2-22, S4-13 signed", &claims, ES384.id);
+
+    let tokens = HS256.tokens(&mut person, "openid email").await;
+    let jws = get(tokens["access_token"].as_str().unwrap()).await;
+    let mut rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::HS256);
+    rules.set_audience(&[HS256.id]);
+    rules.set_required_spec_claims(&["iss", "aud"]);
+    let key = jsonwebtoken::DecodingKey::from_secret(secret(HS256.id).as_bytes());
+    let claims = jsonwebtoken::decode::<Value>(&jws, &key, &rules).unwrap();
+    check("S2-22 signed with the secret", &claims.claims, HS256.id);
+
+    for each in ENCRYPTED.iter() {
+        let row = format!("S2-22 signed and encrypted, {} {}", each.alg, each.enc);
+        let tokens = each.client.tokens(&mut person, "openid email").await;
+        let jwe = get(tokens["access_token"].as_str().unwrap()).await;
+        let (header, plaintext) = each.recipient.decrypt(&jwe);
+        assert_eq!(
+            [&header["alg"], &header["enc"], &header["cty"]],
+            [each.alg, each.enc, "JWT"],
+            "{row}"
+        );
+        let jws = String::from_utf8(plaintext).unwrap();
+        let id = each.client.id;
+        let claims = verify_with(&site, &keys, &jws, ("JWT", id), &["iss", "aud", "sub"]);
+        check(&row, &claims, id);
+        // It has no exp, and is no hint.
+        let hint = each
+            .client
+            .request()
+            .set("prompt", "none")
+            .set("id_token_hint", &jws);
+        let landing = person.authorize(&hint).await;
+        assert_eq!(landing.outcome(), "query invalid_request", "{row}");
+    }
+
+    let (client, recipient) = &*ENCRYPTED_ALONE;
+    let tokens = client.tokens(&mut person, "openid email").await;
+    let jwe = get(tokens["access_token"].as_str().unwrap()).await;
+    let (header, plaintext) = recipient.decrypt(&jwe);
+    let claims: Value = serde_json::from_slice(&plaintext).unwrap();
+    assert_eq!(header["enc"], "A128CBC-HS256", "S2-22 the default");
+    assert!(header.get("cty").is_none(), "S2-22 encrypted alone");
+    assert_eq!(
+        claims["email"], "wanda@example.com",
+        "S2-22 encrypted alone"
+    );
+}
+
+/// What the person is told in which language, and by name.
+#[tokio::test]
+async fn by_name_and_in_languages() {
+    let site = tailored::site();
+    let mut person = person(&site, "worker");
+    let (kana, hani) = ("family_name#ja-Kana-JP", "family_name#ja-Hani-JP");
+    let asked = |members: Value| json!({ "userinfo": members }).to_string();
+    #[rustfmt::skip]
+    let rows = [
+        ("control", "openid profile", "", String::new(), vec!["family_name", "name", "updated_at"]),
+        ("claims_locales", "openid profile", "ja-Kana-JP en", String::new(), vec!["family_name", kana, "name", "updated_at"]),
+        ("claims_locales, a wide one", "openid profile", "de JA", String::new(), vec!["family_name", hani, kana, "name", "updated_at"]),
+        ("claims_locales, one that is not there", "openid profile", "fr", String::new(), vec!["family_name", "name", "updated_at"]),
+        ("S2-18 by name", "openid", "", asked(json!({"name": {"essential": true}, "nickname": null})), vec!["name"]),
+        ("S2-18 by name and language", "openid", "", asked(json!({"family_name#JA-Kana-JP": null})), vec!["family_name#JA-Kana-JP"]),
+        ("S2-18 with a value", "openid", "", asked(json!({"name": {"value": "Wanda Worker"}, "email": {"values": ["x"]}})), vec!["name"]),
+        ("S2-18 sub is there anyhow", "openid", "", asked(json!({"sub": null, "iss": null, "auth_time": null})), vec![]),
+    ];
+    for (row, scope, locales, claims, expected) in rows {
+        let mut request = PLAIN.request().set("scope", scope);
+        for (name, value) in [("claims_locales", locales), ("claims", &*claims)] {
+            if !value.is_empty() {
+                request = request.set(name, value);
+            }
+        }
+        let code = person.authorize(&request).await.code();
+        let tokens = PLAIN.redeem(&site, &code).await.json();
+        let token = tokens["access_token"].as_str().unwrap();
+        let told = bearer(&site, Method::GET, &format!("Bearer {token}"))
+            .await
+            .json();
+        let mut names: Vec<&str> = told
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !["sub", "tenant"].contains(name))
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, expected, "{row}");
+    }
+}
+
+/// S2-24: the grant was for OpenID Connect; the token need not be.
+#[tokio::test]
+async fn narrowed_tokens() {
+    let site = stack::shared().site();
+    let mut person = Person::new(&site, 36);
+    for client in [WEB, JWT] {
+        let tokens = client
+            .tokens(&mut person, "openid email profile offline_access")
+            .await;
+        let form = Params::of(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", tokens["refresh_token"].as_str().unwrap()),
+            ("scope", "email"),
+        ]);
+        let narrowed = client.post(&site, "/token", form).await.json();
+        let token = narrowed["access_token"].as_str().unwrap();
+        let answer = bearer(&site, Method::GET, &format!("Bearer {token}")).await;
+        let expected = json!({
+            "sub": "user36", "email": "user36@example.com", "email_verified": true,
+        });
+        assert_eq!(answer.json(), expected, "S2-24 {}", client.id);
+    }
+}
+
+/// S2-21 and S2-25: where the configuration says so.
+#[tokio::test]
+async fn by_configuration() {
+    let site = tailored::site();
+    let mut person = person(&site, "worker");
+    let tokens = PLAIN.tokens(&mut person, "openid").await;
+    let token = tokens["access_token"].as_str().unwrap();
+    let query = format!("/userinfo?access_token={token}");
+    let form = format!("access_token={token}");
+    let header = format!("Bearer {token}");
+    let both = form_of(
+        site.request(Method::POST, &query)
+            .header("authorization", &header),
+        "",
+    );
+    #[rustfmt::skip]
+    let rows = [
+        ("S2-21 GET, header", bearer(&site, Method::GET, &header).await, 200, ""),
+        ("S2-21 POST, body", site.post("/userinfo", &form).await, 200, ""),
+        ("S2-21 GET, query", site.get(&query).await, 200, ""),
+        ("S2-21 POST, query", site.post(&query, "").await, 200, ""),
+        ("S2-21 query and body", site.post(&query, &form).await, 400, "invalid_request"),
+        ("S2-21 query and header", site.send(both).await, 400, "invalid_request"),
+        ("S2-21 twice in the query", site.get(&format!("{query}&{form}")).await, 400, "invalid_request"),
+        ("S2-25 unknown", site.get("/userinfo?access_token=x").await, 401, "invalid_token"),
+        ("S2-25 nothing", site.get("/userinfo").await, 401, ""),
+    ];
+    for (row, answer, status, code) in rows {
+        assert_eq!(answer.status, status, "{row}: {}", answer.text());
+        let challenge = match code {
+            "" => "Bearer realm=\"people\"".to_owned(),
+            code => format!("Bearer realm=\"people\", error=\"{code}\""),
+        };
+        if status != 200 {
+            assert_eq!(answer.header("www-authenticate"), challenge, "S2-25 {row}");
+        }
+        if !code.is_empty() {
+            assert_eq!(answer.json(), json!({ "error": code }), "S2-25 {row}");
+        }
     }
 }

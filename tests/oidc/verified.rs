@@ -11,11 +11,18 @@ use crate::site::Site;
 
 /// The claims of a token of this `typ` for this audience. Its header has alg, kid and typ and nothing else (JO-18).
 #[track_caller]
-pub(crate) fn verify(
+pub(crate) fn verify(site: &Site, keys: &JwkSet, token: &str, of: (&str, &str)) -> Value {
+    verify_with(site, keys, token, of, &["exp", "iss", "aud", "sub"])
+}
+
+/// The same of a token that must have these claims.
+#[track_caller]
+pub(crate) fn verify_with(
     site: &Site,
     keys: &JwkSet,
     token: &str,
     (typ, audience): (&str, &str),
+    claims: &[&str],
 ) -> Value {
     let header = header(token);
     let mut members: Vec<_> = header
@@ -34,7 +41,7 @@ pub(crate) fn verify(
     let mut rules = Validation::new(alg);
     rules.set_audience(&[audience]);
     rules.set_issuer(&[site.issuer()]);
-    rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    rules.set_required_spec_claims(claims);
     let key = DecodingKey::from_jwk(key).unwrap();
     jsonwebtoken::decode::<Value>(token, &key, &rules)
         .unwrap()

@@ -1,6 +1,7 @@
 //! What to do with a request, given who is signed in and what they allowed before: one screen, no I/O.
 
 use super::AuthorizationRequest;
+use super::consent::Labels;
 use crate::client::Client;
 use crate::client::metadata::ConsentMode;
 use crate::error::{Code, Refusal};
@@ -11,10 +12,12 @@ use crate::session::Session;
 pub(crate) enum Decision {
     /// A person signs in.
     Login,
+    /// The person says as whom to go on.
+    SelectAccount,
     /// The person is asked.
     Consent,
-    /// The answer is yes.
-    Authorize,
+    /// The answer is yes, with these of the person's labels.
+    Authorize(Labels),
     /// The answer is no.
     Refuse(Refusal),
 }
@@ -24,11 +27,14 @@ pub(crate) enum Decision {
 pub(crate) struct Done {
     /// The person signed in for this very request.
     pub(crate) signed_in: bool,
-    /// Who was meant, from a verified `id_token_hint`: somebody else than who is signed in.
+    /// The person said for this very request to go on as who they are.
+    pub(crate) selected: bool,
+    /// Who was meant, from a verified `id_token_hint` or the claims parameter: somebody else than who is signed in.
     pub(crate) somebody_else: bool,
 }
 
-/// OpenID Connect Core §3.1.2.3: whether a person must sign in first. `None`: the session will do.
+/// OpenID Connect Core §3.1.2.3: whether a person must do something before they may be asked. `None`: the session
+/// will do.
 pub(crate) fn authentication(
     request: &AuthorizationRequest,
     session: Option<&Session>,
@@ -43,13 +49,13 @@ pub(crate) fn authentication(
         Some(session) => {
             let is_old = |max_age: u32| now - session.auth_time > i64::from(max_age);
             // max_age=0 means the same as prompt=login.
-            prompt.login
-                || prompt.select_account
-                || request.max_age == Some(0)
-                || request.max_age.is_some_and(is_old)
+            prompt.login || request.max_age == Some(0) || request.max_age.is_some_and(is_old)
         }
     };
     match (must_sign_in, prompt.none) {
+        (false, _) if prompt.select_account && !done.signed_in && !done.selected => {
+            Some(Decision::SelectAccount)
+        }
         (false, _) => None,
         (true, true) => Some(Decision::Refuse(Refusal::new(
             Code::LoginRequired,
@@ -71,14 +77,14 @@ pub(crate) fn needs_no_consent(request: &AuthorizationRequest, client: &Client) 
     !request.prompt.consent && client.consent == ConsentMode::Implicit
 }
 
-/// What follows from a consent that was or was not given before.
-pub(crate) fn consent(request: &AuthorizationRequest, was_given: bool) -> Decision {
-    match (was_given && !request.prompt.consent, request.prompt.none) {
-        (true, _) => Decision::Authorize,
-        (false, true) => Decision::Refuse(Refusal::new(
+/// What follows from a consent that was given before; `None`: it was not.
+pub(crate) fn consent(request: &AuthorizationRequest, given: Option<Labels>) -> Decision {
+    match (given, request.prompt) {
+        (Some(labels), prompt) if !prompt.consent => Decision::Authorize(labels),
+        (_, prompt) if prompt.none => Decision::Refuse(Refusal::new(
             Code::ConsentRequired,
             "the person has not allowed this to the client",
         )),
-        (false, false) => Decision::Consent,
+        _ => Decision::Consent,
     }
 }

@@ -7,13 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::{AuthorizationRequest, ReturnAddress};
 use crate::clock::seconds;
-use crate::error::Failure;
+use crate::error::{Code, Failure, Refusal};
 use crate::provider::Provider;
 use crate::store::{Key, Stored, Swap, Write};
+use crate::token::hint::Hint;
 use crate::{json, page};
 
-/// How long a person may take.
+/// How long a person may take to sign in. Anybody can begin this without having shown who they are: it is kept short.
+const UNTIL_SIGNED_IN: Duration = Duration::from_secs(10 * 60);
+
+/// How long a person who has signed in may take.
 const LIVES: Duration = Duration::from_secs(30 * 60);
+
+/// Octets of a request that is kept: more is not, for the same reason.
+const LONGEST: usize = 4096;
 
 /// How often a change is tried while others change it too.
 const TRIES: usize = 4;
@@ -27,12 +34,12 @@ pub(crate) struct Interaction {
     pub(crate) request: AuthorizationRequest,
     /// Which browser it belongs to: a hash of its cookie.
     browser: String,
-    /// Who signed in for this very request.
+    /// Who signed in for this very request, or said to go on as who they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) signed_in: Option<String>,
     /// Whom a verified `id_token_hint` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) meant: Option<String>,
+    pub(crate) meant: Option<Hint>,
     /// Seconds since 1970-01-01T00:00:00Z.
     expires: i64,
 }
@@ -62,10 +69,27 @@ impl Waiting {
                 browser,
                 signed_in: None,
                 meant: None,
-                expires: provider.clock.now() + seconds(LIVES),
+                expires: provider.clock.now() + seconds(UNTIL_SIGNED_IN),
             },
             before: None,
         }
+    }
+
+    /// Whether it is short enough to be kept.
+    pub(crate) fn fits(&self) -> Result<(), Refusal> {
+        match json::write(&self.interaction).len() {
+            0..=LONGEST => Ok(()),
+            _ => Err(Refusal::new(
+                Code::InvalidRequest,
+                "the request is too long to be kept while a person signs in",
+            )),
+        }
+    }
+
+    /// Somebody is known by now: there is more time.
+    pub(crate) fn is_for(&mut self, provider: &Provider, subject: String) {
+        self.interaction.signed_in = Some(subject);
+        self.interaction.expires = provider.clock.now() + seconds(LIVES);
     }
 
     /// Stores it as it is, unless it was finished meanwhile: then it stays so.

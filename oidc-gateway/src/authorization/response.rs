@@ -3,13 +3,19 @@
 
 use form_urlencoded::Serializer;
 
+use super::consent::Labels;
 use super::{AuthorizationRequest, ReturnAddress};
+use crate::client::Client;
 use crate::client::metadata::ResponseMode;
-use crate::error::{Failure, Refusal};
+use crate::error::{Code, Failure, Refusal};
 use crate::grant::authorization_code::{Authorized, issue};
 use crate::grant::{Grant, SignedIn};
+use crate::page::locale::Locales;
 use crate::provider::Provider;
-use crate::session::Session;
+use crate::session::{self, Session};
+use crate::store::table::TaggedToken;
+use crate::token::{FrontChannel, front_channel};
+use crate::user::subject;
 
 /// How the browser carries the answer to the client.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,48 +25,110 @@ pub(crate) enum Answer {
     /// By a form that it posts (Form Post Response Mode §2).
     FormPost {
         action: String,
-        fields: Vec<(&'static str, String)>,
+        fields: Fields,
+        /// Of the page around the form.
+        ui_locales: Locales,
     },
 }
 
+/// The parameters of an answer.
+pub(crate) type Fields = Vec<(&'static str, String)>;
+
+/// What a person agreed to.
+#[derive(Debug)]
+pub(crate) struct Approval<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) request: &'a AuthorizationRequest,
+    pub(crate) session: &'a Session,
+    pub(crate) labels: Labels,
+}
+
 impl ReturnAddress {
-    /// The answer yes: a code.
+    /// The answer yes: whatever the response type names; at most one call to the key-service.
     pub(crate) async fn authorize(
         &self,
         provider: &Provider,
-        request: &AuthorizationRequest,
-        session: &Session,
+        request_id: &str,
+        approval: Approval<'_>,
     ) -> Result<Answer, Failure> {
+        let Approval {
+            client,
+            request,
+            session,
+            labels,
+        } = approval;
+        let response_type = request.response_type;
         let grant = Grant {
             client_id: self.client_id.clone(),
             sub: session.subject.clone(),
+            pairwise: subject::pairwise(provider, request_id, client, &session.subject).await?,
             scope: request.scope.clone(),
-            signed_in: Some(SignedIn {
-                auth_time: session.auth_time,
-                acr: session.acr.clone(),
-                amr: session.amr.clone(),
-            }),
+            signed_in: Some(signed_in(provider, request, session)),
+            claims: request.claims.clone(),
+            claims_locales: request.claims_locales.clone(),
+            labels,
+            is_hybrid: response_type.has_code() && response_type.is_front_channel(),
         };
-        let authorized = Authorized {
-            grant,
-            nonce: request.nonce.as_deref().filter(|_| request.is_openid()),
-            redirect_uri: &self.redirect_uri,
-            challenge: &request.challenge,
-        };
-        let code = issue(provider, authorized).await?;
-        Ok(self.answer(provider, vec![("code", code)]))
+        if !session::take_part(provider, session, client, grant.subject()).await? {
+            let ended = Refusal::new(Code::LoginRequired, "the session has ended meanwhile");
+            return Ok(self.refuse(provider, ended));
+        }
+        let nonce = request.nonce.as_deref().filter(|_| request.is_openid());
+        let code = response_type
+            .has_code()
+            .then(|| TaggedToken::random(&provider.random));
+        let mut fields = Fields::with_capacity(8);
+        if let Some(code) = &code {
+            fields.push(("code", code.as_string()));
+        }
+        if response_type.is_front_channel() {
+            let asked = FrontChannel {
+                client,
+                grant: &grant,
+                nonce,
+                code: fields.first().map(|(_, code)| code.as_str()),
+                access_token: response_type.has_token(),
+                id_token: response_type.has_id_token(),
+            };
+            let tokens = front_channel(provider, request_id, asked).await?;
+            // RFC 6749 §4.2.2.
+            if let Some(access_token) = tokens.access_token {
+                fields.push(("access_token", access_token));
+                fields.push(("token_type", "Bearer".to_owned()));
+                fields.push(("expires_in", tokens.expires_in.to_string()));
+                fields.push(("scope", grant.scope.as_str().to_owned()));
+            }
+            fields.extend(tokens.id_token.map(|id_token| ("id_token", id_token)));
+        }
+        if request.is_openid() {
+            let state = session.session_state(provider, &self.client_id, &self.redirect_uri);
+            fields.extend(state.map(|state| ("session_state", state)));
+        }
+        // Last, so that there is no code where the rest could not be made.
+        if let Some(code) = &code {
+            let authorized = Authorized {
+                grant,
+                nonce,
+                redirect_uri: &self.redirect_uri,
+                challenge: &request.challenge,
+            };
+            issue(provider, code, authorized).await?;
+        }
+        Ok(self.answer(provider, fields))
     }
 
     /// The answer no (RFC 6749 §4.1.2.1).
     pub(crate) fn refuse(&self, provider: &Provider, refusal: Refusal) -> Answer {
-        let fields = vec![
+        let mut fields = vec![
             ("error", refusal.code.as_str().to_owned()),
             ("error_description", refusal.description.to_owned()),
         ];
+        let page = provider.config.errors.page(refusal.code);
+        fields.extend(page.map(|uri| ("error_uri", uri)));
         self.answer(provider, fields)
     }
 
-    fn answer(&self, provider: &Provider, mut fields: Vec<(&'static str, String)>) -> Answer {
+    fn answer(&self, provider: &Provider, mut fields: Fields) -> Answer {
         if let Some(state) = &self.state {
             fields.push(("state", state.clone()));
         }
@@ -70,6 +138,7 @@ impl ReturnAddress {
             ResponseMode::FormPost => Answer::FormPost {
                 action: self.redirect_uri.clone(),
                 fields,
+                ui_locales: self.ui_locales.clone(),
             },
             ResponseMode::Fragment => Answer::Redirect(with(&self.redirect_uri, '#', &fields)),
             // RFC 6749 §3.1.2: a query that is there is kept.
@@ -82,6 +151,17 @@ impl ReturnAddress {
                 Answer::Redirect(with(&self.redirect_uri, joint, &fields))
             }
         }
+    }
+}
+
+/// How the person had signed in, by the name that the request asks for where it amounts to that.
+fn signed_in(provider: &Provider, request: &AuthorizationRequest, session: &Session) -> SignedIn {
+    let usual = provider.config.authorization.default_acr();
+    SignedIn {
+        auth_time: session.auth_time,
+        acr: request.acr.as_deref().unwrap_or(usual).to_owned(),
+        amr: session.amr.clone(),
+        sid: Some(session.sid.clone()),
     }
 }
 

@@ -1,15 +1,16 @@
 //! Client assertions (RFC 7523 §2.2 and §3): a JWT that the client signed, verified by the key-service, used once.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::AssertionAudience;
+use super::{AssertionAudience, Authentication, Client, methods};
 use crate::error::{Code, Failure, Refusal};
 use crate::jose::alg::Algorithm;
 use crate::jose::jwt::numeric_date;
-use crate::keys::{Expected, VerificationKey};
+use crate::keys::Expected;
 use crate::provider::Provider;
 use crate::store::{Key, Write};
 
@@ -23,34 +24,24 @@ const LONGEST: i64 = 300;
 
 const REFUSED: Refusal = Refusal::new(Code::InvalidClient, "the client assertion was refused");
 
-/// What an assertion is held against.
-pub(crate) struct Rules<'a> {
-    pub(crate) client_id: &'a str,
-    /// The client's public keys, a JWK Set as JSON.
-    pub(crate) jwks: &'a Bytes,
-    pub(crate) algorithms: &'a [Algorithm],
-    pub(crate) audience: AssertionAudience,
-}
-
 /// Verifies an assertion and spends its jti.
-pub(crate) async fn verify(
+pub(super) async fn verify(
     provider: &Provider,
     request_id: &str,
     assertion: &str,
-    rules: &Rules<'_>,
+    client: &Client,
+    registered: &Authentication,
 ) -> Result<(), Failure> {
+    let rules = Rules {
+        client_id: &client.id,
+        audience: client.assertion_audience,
+    };
     let expected = Expected {
         typ: &["", "JWT", "client-authentication+jwt"],
-        algorithms: rules.algorithms,
+        algorithms: &algorithms(provider, registered),
     };
-    let verified = provider
-        .keys
-        .verify(
-            request_id,
-            assertion,
-            &expected,
-            VerificationKey::Jwks(rules.jwks),
-        )
+    let verified = client
+        .verify(provider, request_id, assertion, &expected)
         .await?
         .ok_or(REFUSED)?;
     let now = provider.clock.now();
@@ -60,7 +51,7 @@ pub(crate) async fn verify(
         token_endpoint: &provider.url("/token"),
         now,
     };
-    let (jti, expires) = check(claims, rules, &accepted).ok_or(REFUSED)?;
+    let (jti, expires) = check(claims, &rules, &accepted).ok_or(REFUSED)?;
     // RFC 7523 §3 (7): the same assertion works once, on whichever replica. Kept past its end by the skew.
     let lives = u64::try_from(expires - now + SKEW + 1).unwrap_or(1);
     let spent = Write {
@@ -73,6 +64,27 @@ pub(crate) async fn verify(
     } else {
         Err(REFUSED.into())
     }
+}
+
+/// What the client registered, else what is supported and goes with its method.
+fn algorithms<'a>(provider: &'a Provider, registered: &'a Authentication) -> Cow<'a, [Algorithm]> {
+    let possible = methods::algorithms(registered.method);
+    let discovery = &provider.config.discovery;
+    let listed = &discovery.token_endpoint_auth_signing_alg_values_supported;
+    match (&registered.signing_alg, listed) {
+        (Some(one), _) => Cow::Borrowed(std::slice::from_ref(one)),
+        (None, None) => Cow::Borrowed(possible),
+        (None, Some(listed)) => {
+            let possible = possible.iter().copied();
+            Cow::Owned(possible.filter(|each| listed.contains(each)).collect())
+        }
+    }
+}
+
+/// What its claims are held against.
+struct Rules<'a> {
+    client_id: &'a str,
+    audience: AssertionAudience,
 }
 
 struct Accepted<'a> {
@@ -175,8 +187,6 @@ mod tests {
             ] {
                 let rules = Rules {
                     client_id: "c",
-                    jwks: &Bytes::new(),
-                    algorithms: &[],
                     audience,
                 };
                 let accepted = Accepted {

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::assertion;
-use super::{Authentication, Client, ClientSecret};
+use super::metadata::AuthenticationMethod;
+use super::{At, Client, assertion, registered};
 use crate::error::{Code, Failure, Refusal};
 use crate::jose::jwt;
 use crate::params::Params;
-use crate::password;
 use crate::provider::Provider;
 use crate::secret::Secret;
 
@@ -36,7 +35,7 @@ impl std::ops::Deref for AuthenticatedClient {
 impl AuthenticatedClient {
     /// Public clients have no secret: they may not introspect (RFC 7662 §2.1).
     pub(crate) fn is_public(&self) -> bool {
-        matches!(self.0.authentication, Authentication::None)
+        self.0.authentication(At::Token).method == AuthenticationMethod::None
     }
 }
 
@@ -67,27 +66,20 @@ enum Presented<'a> {
 pub(crate) async fn authenticate(
     provider: &Provider,
     request_id: &str,
+    at: At,
     Credentials(presented): Credentials<'_>,
 ) -> Result<AuthenticatedClient, Failure> {
     let client = match presented {
         Presented::Basic { id, secret } => {
-            let client = find(provider, &id)?;
-            match &client.authentication {
-                Authentication::SecretBasic(registered) => {
-                    compare(provider, registered, secret.expose()).await?;
-                }
-                _ => return Err(NOT_AUTHENTICATED.into()),
-            }
+            let client = find(provider, &id).await?;
+            let method = AuthenticationMethod::ClientSecretBasic;
+            compare(provider, &client, at, method, secret.expose()).await?;
             client
         }
         Presented::Post { id, secret } => {
-            let client = find(provider, id)?;
-            match &client.authentication {
-                Authentication::SecretPost(registered) => {
-                    compare(provider, registered, secret).await?;
-                }
-                _ => return Err(NOT_AUTHENTICATED.into()),
-            }
+            let client = find(provider, id).await?;
+            let method = AuthenticationMethod::ClientSecretPost;
+            compare(provider, &client, at, method, secret).await?;
             client
         }
         Presented::Assertion { id, assertion } => {
@@ -96,39 +88,33 @@ pub(crate) async fn authenticate(
             if id.is_some_and(|id| id != subject) {
                 return Err(NOT_AUTHENTICATED.into());
             }
-            let client = find(provider, &subject)?;
-            match &client.authentication {
-                Authentication::PrivateKeyJwt {
-                    jwks,
-                    algorithms,
-                    audience,
-                } => {
-                    let rules = assertion::Rules {
-                        client_id: &client.id,
-                        jwks,
-                        algorithms,
-                        audience: *audience,
-                    };
-                    assertion::verify(provider, request_id, assertion, &rules).await?;
+            let client = find(provider, &subject).await?;
+            let registered = client.authentication(at);
+            match registered.method {
+                AuthenticationMethod::PrivateKeyJwt | AuthenticationMethod::ClientSecretJwt => {
+                    assertion::verify(provider, request_id, assertion, &client, registered).await?;
                 }
                 _ => return Err(NOT_AUTHENTICATED.into()),
             }
             client
         }
         Presented::Nothing { id } => {
-            let client = find(provider, id)?;
-            match client.authentication {
-                Authentication::None => client,
+            let client = find(provider, id).await?;
+            match client.authentication(at).method {
+                AuthenticationMethod::None => client,
                 _ => return Err(NOT_AUTHENTICATED.into()),
             }
         }
     };
+    if client.is_registered() {
+        Box::pin(registered::keep(provider, &client)).await?;
+    }
     Ok(AuthenticatedClient(client))
 }
 
-fn find(provider: &Provider, client_id: &str) -> Result<Arc<Client>, Failure> {
-    let client = provider.clients.find(client_id);
-    client.cloned().ok_or(Failure::Json(NOT_AUTHENTICATED))
+async fn find(provider: &Provider, client_id: &str) -> Result<Arc<Client>, Failure> {
+    let client = provider.client(client_id).await?;
+    client.ok_or(Failure::Json(NOT_AUTHENTICATED))
 }
 
 impl<'a> Credentials<'a> {
@@ -203,24 +189,19 @@ fn form_decoded(text: &str) -> Option<String> {
 
 async fn compare(
     provider: &Provider,
-    registered: &ClientSecret,
+    client: &Client,
+    at: At,
+    method: AuthenticationMethod,
     presented: &str,
 ) -> Result<(), Failure> {
-    let equal = match registered {
-        ClientSecret::Clear(secret) => secret.equals(presented),
-        ClientSecret::Hashed(hash) => provider
-            .passwords
-            .verify_client_secret(hash, presented)
-            .await
-            .map_err(|password::Busy| {
-                Failure::Unavailable("password hashing is busy".to_owned())
-            })?,
-    };
-    if equal {
-        Ok(())
-    } else {
-        Err(NOT_AUTHENTICATED.into())
+    let secret = client.secret.as_ref().ok_or(NOT_AUTHENTICATED)?;
+    if client.authentication(at).method != method
+        || secret.has_expired(provider.clock.now())
+        || !secret.is(provider, presented).await?
+    {
+        return Err(NOT_AUTHENTICATED.into());
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,30 +1,44 @@
-//! Clients (RFC 6749 §2): parsed metadata in which everything goes together, and the registry of them.
+//! Clients (RFC 6749 §2): parsed metadata in which everything goes together, and the registry of those that are
+//! configured. Those that register themselves live in the store: see `registered`.
 
 pub(crate) mod assertion;
 pub(crate) mod authentication;
+mod check;
+mod gate;
+pub mod jwks;
+mod localized;
 pub mod metadata;
+mod methods;
+mod proposed;
+mod protection;
 pub(crate) mod redirect_uri;
+pub(crate) mod registered;
+pub mod registration;
+pub(crate) mod secret;
+mod sector;
+pub mod supported;
+mod wire;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 pub use metadata::Metadata;
 use metadata::{
-    AccessTokenFormat, ApplicationType, AuthenticationMethod, ConsentMode, GrantType, ResponseType,
+    ApplicationType, AuthenticationMethod, ConsentMode, GrantType, Localized, ResponseMode,
+    ResponseType,
 };
 
-use crate::jose::alg::Algorithm;
-use crate::password::PasswordHash;
+use self::jwks::ClientKeys;
+use self::secret::ClientSecret;
+use crate::error::Failure;
+use crate::jose::alg::{Algorithm, Protection};
+use crate::keys::{Expected, VerificationKey, Verified};
+use crate::page::locale::Locales;
 use crate::pkce;
-use crate::scope::Scope;
-use crate::secret::Secret;
-
-/// What a client may ask for unless its metadata says otherwise.
-const DEFAULT_SCOPE: &str = "openid profile email address phone offline_access";
-/// A configured secret in clear shorter than this can be guessed (RFC 6819 §5.1.4.2.2).
-const SHORTEST_SECRET: usize = 32;
+use crate::provider::Provider;
+use crate::scope::{Scope, Separator};
+use crate::user::label::LabelledScope;
 
 /// Metadata that cannot work: which member, and a sentence (RFC 7591 §3.2.2 `invalid_client_metadata`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +52,23 @@ pub struct Invalid {
     pub sentence: String,
 }
 
-/// A client whose metadata goes together.
+/// The same of metadata that is nobody's yet. Made of constant words alone where it is said to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) member: &'static str,
+    pub(crate) sentence: Cow<'static, str>,
+}
+
+impl Wrong {
+    pub(crate) fn new(member: &'static str, sentence: impl Into<Cow<'static, str>>) -> Wrong {
+        Wrong {
+            member,
+            sentence: sentence.into(),
+        }
+    }
+}
+
+/// A client whose metadata goes together. The members are those of the wire.
 #[derive(Debug)]
 pub struct Client {
     pub(crate) id: String,
@@ -46,38 +76,52 @@ pub struct Client {
     pub(crate) logo_uri: Option<String>,
     pub(crate) policy_uri: Option<String>,
     pub(crate) tos_uri: Option<String>,
+    localized: Localized,
     pub(crate) application_type: ApplicationType,
     pub(crate) redirect_uris: Vec<String>,
     pub(crate) post_logout_redirect_uris: Vec<String>,
     grant_types: Vec<GrantType>,
-    response_types: Vec<ResponseType>,
+    pub(crate) response_types: Vec<ResponseType>,
+    /// Absent: all.
+    pub(crate) response_modes: Option<Vec<ResponseMode>>,
     pub(crate) scope: Scope,
-    pub(crate) authentication: Authentication,
-    pub(crate) id_token_algorithm: Algorithm,
+    token_endpoint: Authentication,
+    introspection_endpoint: Authentication,
+    revocation_endpoint: Authentication,
+    assertion_audience: AssertionAudience,
+    secret: Option<ClientSecret>,
+    pub(crate) jwks: ClientKeys,
+    pub(crate) id_token: Protection,
+    pub(crate) userinfo: Protection,
+    pub(crate) request_object: RequestObjectRules,
+    pub(crate) request_uris: Vec<String>,
+    /// The sector of pairwise subjects: a host, or host and port. Absent: public subjects.
+    pub(crate) sector: Option<String>,
     pub(crate) default_max_age: Option<u32>,
+    pub(crate) default_acr_values: Vec<String>,
+    pub(crate) initiate_login_uri: Option<String>,
+    pub(crate) frontchannel_logout_uri: Option<String>,
+    pub(crate) backchannel_logout_uri: Option<String>,
     pub(crate) consent: ConsentMode,
     pub(crate) access_token: AccessToken,
     pub(crate) audience: Vec<String>,
     pub(crate) pkce: pkce::Required,
+    /// Signet's own members for clients that were written for other providers.
+    pub(crate) scope_separator: Separator,
+    pub(crate) claims_by_scope: bool,
+    pub(crate) refresh_token_without_offline_access: bool,
+    pub(crate) allow_omitted_redirect_uri: bool,
     pub(crate) disabled: bool,
+    /// Of a registered client: when its record goes unless it is used. Seconds since 1970-01-01T00:00:00Z.
+    kept_until: Option<i64>,
 }
 
-/// How a client proves that it is itself: one way, with what that way needs.
-#[derive(Debug)]
-pub(crate) enum Authentication {
-    /// `client_secret_basic`.
-    SecretBasic(ClientSecret),
-    /// `client_secret_post`.
-    SecretPost(ClientSecret),
-    /// `private_key_jwt`.
-    PrivateKeyJwt {
-        /// A JWK Set of public keys as JSON.
-        jwks: bytes::Bytes,
-        algorithms: Vec<Algorithm>,
-        audience: AssertionAudience,
-    },
-    /// `none`.
-    None,
+/// How a client proves that it is itself at one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Authentication {
+    pub(crate) method: AuthenticationMethod,
+    /// The only one of assertions; absent: each that goes with the method.
+    pub(crate) signing_alg: Option<Algorithm>,
 }
 
 /// Which "aud" a client assertion may have (CA-02).
@@ -89,11 +133,11 @@ pub(crate) enum AssertionAudience {
     TokenEndpointToo,
 }
 
-/// A secret that is compared, never used as a key.
-#[derive(Debug)]
-pub(crate) enum ClientSecret {
-    Clear(Secret<String>),
-    Hashed(PasswordHash),
+/// What its request objects must be (OpenID Connect Registration §2); absent: what it likes. How it means to encrypt
+/// them binds it to nothing: it "MAY still use other supported encryption algorithms".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RequestObjectRules {
+    pub(crate) signing_alg: Option<Algorithm>,
 }
 
 /// What its access tokens look like.
@@ -103,280 +147,178 @@ pub(crate) enum AccessToken {
     Jwt(Algorithm),
 }
 
-impl Client {
-    /// Checks that the members go together.
-    pub fn parse(metadata: Metadata) -> Result<Client, Invalid> {
-        let id = metadata.client_id.clone();
-        let invalid = |member, sentence: &str| Invalid {
-            client_id: id.clone(),
-            member,
-            sentence: sentence.to_owned(),
-        };
-        // RFC 6749 appendix A.1: client-id = *VSCHAR.
-        if id.is_empty() || id.len() > 256 || !id.bytes().all(|octet| matches!(octet, 0x21..=0x7e))
-        {
-            return Err(invalid(
-                "client_id",
-                "must be 1 to 256 visible ASCII characters",
-            ));
-        }
-        let grant_types = metadata
-            .grant_types
-            .clone()
-            .unwrap_or_else(|| vec![GrantType::AuthorizationCode]);
-        let uses_code = grant_types.contains(&GrantType::AuthorizationCode);
-        let response_types = match metadata.response_types.clone() {
-            Some(types) => types,
-            None if uses_code => vec![ResponseType::Code],
-            None => Vec::new(),
-        };
-        // RFC 7591 §2.1: the two belong together.
-        if uses_code != response_types.contains(&ResponseType::Code) {
-            return Err(invalid(
-                "response_types",
-                "`code` and the grant type `authorization_code` need each other",
-            ));
-        }
-        if grant_types.contains(&GrantType::RefreshToken) && !uses_code {
-            return Err(invalid(
-                "grant_types",
-                "`refresh_token` needs `authorization_code`",
-            ));
-        }
-        let application_type = metadata.application_type.unwrap_or(ApplicationType::Web);
-        if uses_code && metadata.redirect_uris.is_empty() {
-            return Err(invalid(
-                "redirect_uris",
-                "at least one is needed for `authorization_code`",
-            ));
-        }
-        for uri in &metadata.redirect_uris {
-            redirect_uri::check(uri, application_type)
-                .map_err(|why| invalid("redirect_uris", why))?;
-        }
-        for uri in &metadata.post_logout_redirect_uris {
-            redirect_uri::check(uri, application_type)
-                .map_err(|why| invalid("post_logout_redirect_uris", why))?;
-        }
-        let shown = [
-            ("client_uri", &metadata.client_uri),
-            ("logo_uri", &metadata.logo_uri),
-            ("policy_uri", &metadata.policy_uri),
-            ("tos_uri", &metadata.tos_uri),
-        ];
-        for (member, uri) in shown {
-            if uri
-                .as_deref()
-                .is_some_and(|uri| !redirect_uri::is_https(uri))
-            {
-                return Err(invalid(member, "must be an https URI"));
-            }
-        }
-        let scope = Scope::parse(metadata.scope.as_deref().unwrap_or(DEFAULT_SCOPE))
-            .map_err(|refusal| invalid("scope", refusal.description))?;
-        let authentication = authentication(&metadata, &invalid)?;
-        if matches!(authentication, Authentication::None)
-            && grant_types.contains(&GrantType::ClientCredentials)
-        {
-            // RFC 6749 §4.4: confidential clients only.
-            return Err(invalid(
-                "grant_types",
-                "a public client cannot use `client_credentials`",
-            ));
-        }
-        let access_token = match metadata
-            .access_token_format
-            .unwrap_or(AccessTokenFormat::Opaque)
-        {
-            AccessTokenFormat::Opaque if metadata.access_token_signed_response_alg.is_some() => {
-                return Err(invalid(
-                    "access_token_signed_response_alg",
-                    "goes with access_token_format = \"jwt\"",
-                ));
-            }
-            AccessTokenFormat::Opaque => AccessToken::Opaque,
-            AccessTokenFormat::Jwt => AccessToken::Jwt(
-                metadata
-                    .access_token_signed_response_alg
-                    .unwrap_or(Algorithm::RS256),
-            ),
-        };
-        let is_public = matches!(authentication, Authentication::None);
-        if is_public && metadata.require_pkce == Some(false) {
-            return Err(invalid(
-                "require_pkce",
-                "a public client always uses PKCE (RFC 9700 §2.1.1)",
-            ));
-        }
-        let pkce = if is_public || metadata.require_pkce == Some(true) {
-            pkce::Required::Yes
-        } else {
-            pkce::Required::No
-        };
-        Ok(Client {
-            name: metadata
-                .client_name
-                .filter(|name| !name.is_empty())
-                .unwrap_or_else(|| id.clone()),
-            logo_uri: metadata.logo_uri,
-            policy_uri: metadata.policy_uri,
-            tos_uri: metadata.tos_uri,
-            application_type,
-            redirect_uris: metadata.redirect_uris,
-            post_logout_redirect_uris: metadata.post_logout_redirect_uris,
-            grant_types,
-            response_types,
-            scope,
-            authentication,
-            id_token_algorithm: metadata
-                .id_token_signed_response_alg
-                .unwrap_or(Algorithm::RS256),
-            default_max_age: metadata.default_max_age,
-            consent: metadata.consent.unwrap_or(ConsentMode::Explicit),
-            access_token,
-            audience: metadata.audience,
-            pkce,
-            disabled: metadata.disabled,
-            id,
-        })
-    }
+/// An endpoint to which clients authenticate themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    Token,
+    Introspection,
+    Revocation,
+}
 
+impl Client {
     /// Its `client_id`.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether it registered itself.
+    fn is_registered(&self) -> bool {
+        self.kept_until.is_some()
     }
 
     pub(crate) fn may_use(&self, grant: GrantType) -> bool {
         self.grant_types.contains(&grant)
     }
 
+    /// Whether it is registered for a scope; for every label, if it is for one without.
+    pub(crate) fn may_have_scope(&self, word: &str) -> bool {
+        if self.scope.has(word) {
+            return true;
+        }
+        let labelled = LabelledScope::parse(word).filter(|_| self.claims_by_scope);
+        labelled.is_some_and(|labelled| self.scope.has(labelled.unlabelled()))
+    }
+
     pub(crate) fn may_ask_for(&self, response: ResponseType) -> bool {
         self.response_types.contains(&response)
     }
-}
 
-/// The one way of authentication, and that what it needs is there and nothing else is.
-fn authentication(
-    metadata: &Metadata,
-    invalid: &impl Fn(&'static str, &str) -> Invalid,
-) -> Result<Authentication, Invalid> {
-    let method = metadata
-        .token_endpoint_auth_method
-        .unwrap_or(AuthenticationMethod::ClientSecretBasic);
-    let secret = || match (&metadata.client_secret, &metadata.client_secret_hash) {
-        (Some(_), Some(_)) => Err(invalid(
-            "client_secret_hash",
-            "give either client_secret or client_secret_hash",
-        )),
-        (None, None) => Err(invalid(
-            "client_secret_hash",
-            "is missing: `oidc-gateway hash-password` makes one, or set token_endpoint_auth_method",
-        )),
-        (Some(clear), None) if clear.expose().len() < SHORTEST_SECRET => Err(invalid(
-            "client_secret",
-            "a secret in clear has at least 32 characters: give client_secret_hash for a shorter one",
-        )),
-        (Some(clear), None) => Ok(ClientSecret::Clear(clear.clone())),
-        (None, Some(hash)) => PasswordHash::parse(hash.expose())
-            .map(ClientSecret::Hashed)
-            .map_err(|why| invalid("client_secret_hash", &why.to_string())),
-    };
-    let has_secret = metadata.client_secret.is_some() || metadata.client_secret_hash.is_some();
-    let unused_secret = || {
-        invalid(
-            "client_secret",
-            "is not used with this token_endpoint_auth_method",
-        )
-    };
-    if method != AuthenticationMethod::PrivateKeyJwt
-        && metadata.token_endpoint_auth_signing_alg.is_some()
-    {
-        return Err(invalid(
-            "token_endpoint_auth_signing_alg",
-            "goes with private_key_jwt",
-        ));
+    pub(crate) fn may_be_answered_by(&self, mode: ResponseMode) -> bool {
+        let modes = self.response_modes.as_deref();
+        modes.is_none_or(|modes| modes.contains(&mode))
     }
-    match method {
-        AuthenticationMethod::ClientSecretBasic => Ok(Authentication::SecretBasic(secret()?)),
-        AuthenticationMethod::ClientSecretPost => Ok(Authentication::SecretPost(secret()?)),
-        AuthenticationMethod::None if has_secret => Err(unused_secret()),
-        AuthenticationMethod::None => Ok(Authentication::None),
-        AuthenticationMethod::PrivateKeyJwt if has_secret => Err(unused_secret()),
-        AuthenticationMethod::PrivateKeyJwt => {
-            let jwks = metadata.jwks.as_ref().ok_or_else(|| {
-                invalid(
-                    "jwks",
-                    "is missing: private_key_jwt needs the client's public keys",
-                )
-            })?;
-            Ok(Authentication::PrivateKeyJwt {
-                jwks: public_jwks(jwks).map_err(|why| invalid("jwks", why))?,
-                algorithms: match metadata.token_endpoint_auth_signing_alg {
-                    Some(algorithm) => vec![algorithm],
-                    None => Algorithm::ALL.to_vec(),
-                },
-                audience: match metadata.allow_token_endpoint_audience {
-                    Some(true) => AssertionAudience::TokenEndpointToo,
-                    _ => AssertionAudience::IssuerAlone,
-                },
-            })
+
+    pub(crate) fn authentication(&self, at: At) -> &Authentication {
+        match at {
+            At::Token => &self.token_endpoint,
+            At::Introspection => &self.introspection_endpoint,
+            At::Revocation => &self.revocation_endpoint,
         }
     }
-}
 
-/// The form of a JWK Set (RFC 7517 §5) of public keys. The key-service checks the keys themselves when it uses one.
-fn public_jwks(jwks: &Value) -> Result<bytes::Bytes, &'static str> {
-    let keys = jwks
-        .get("keys")
-        .and_then(Value::as_array)
-        .ok_or("must be a JWK Set: {\"keys\": [...]}")?;
-    if keys.is_empty() || keys.len() > 32 {
-        return Err("must hold 1 to 32 keys");
+    /// Its name, in the first of these languages that it has; without any, the one for everybody.
+    pub(crate) fn name(&self, locales: &Locales) -> &str {
+        let localized = self.localized.find("client_name", locales);
+        let localized = localized.filter(|name| !name.trim().is_empty());
+        localized.unwrap_or(&self.name)
     }
-    for key in keys {
-        // RFC 7518 §6: a private or symmetric key has no business here.
-        if !key.is_object()
-            || ["d", "p", "q", "k"]
-                .iter()
-                .any(|member| key.get(member).is_some())
-        {
-            return Err("must hold public keys only");
+
+    pub(crate) fn logo_uri(&self, locales: &Locales) -> Option<&str> {
+        let localized = self.localized.find("logo_uri", locales);
+        localized.or(self.logo_uri.as_deref())
+    }
+
+    pub(crate) fn policy_uri(&self, locales: &Locales) -> Option<&str> {
+        let localized = self.localized.find("policy_uri", locales);
+        localized.or(self.policy_uri.as_deref())
+    }
+
+    pub(crate) fn tos_uri(&self, locales: &Locales) -> Option<&str> {
+        let localized = self.localized.find("tos_uri", locales);
+        localized.or(self.tos_uri.as_deref())
+    }
+
+    /// Verifies a JWS that this client signed: under its secret where the algorithm is symmetric, else under its keys.
+    /// `None`: it does not verify, or is not what was expected.
+    pub(crate) async fn verify(
+        &self,
+        provider: &Provider,
+        request_id: &str,
+        compact: &str,
+        expected: &Expected<'_>,
+    ) -> Result<Option<Verified>, Failure> {
+        let named = crate::jose::jwt::unverified_algorithm(compact);
+        let Some(algorithm) = named.filter(|named| expected.algorithms.contains(named)) else {
+            return Ok(None);
+        };
+        if !algorithm.is_symmetric() {
+            let keys = &self.jwks;
+            return keys.verify(provider, request_id, compact, expected).await;
         }
+        if !self.has_secret_key() || self.secret_has_expired(provider) {
+            return Ok(None);
+        }
+        let secret = self.wrapped_secret(provider).await?;
+        let key = VerificationKey::Secret(&secret);
+        Ok(provider
+            .keys
+            .verify(request_id, compact, expected, key)
+            .await?)
     }
-    Ok(jwks.to_string().into())
+
+    pub(crate) fn secret_has_expired(&self, provider: &Provider) -> bool {
+        let now = provider.clock.now();
+        self.secret
+            .as_ref()
+            .is_some_and(|secret| secret.has_expired(now))
+    }
 }
 
-/// All clients, by `client_id`.
+/// The configured clients, by `client_id`.
 #[derive(Debug, Default)]
 pub struct Clients(HashMap<String, Arc<Client>>);
 
 impl Clients {
     /// Parses all metadata; refuses the first that does not go together, or a `client_id` that is there twice.
+    ///
+    /// # Errors
+    /// Whose, which member, and why.
     pub fn parse(all: Vec<Metadata>) -> Result<Clients, Invalid> {
         let mut clients = HashMap::with_capacity(all.len());
         for metadata in all {
-            let idle = metadata.not_acted_upon();
             let client = Client::parse(metadata)?;
-            if !idle.is_empty() {
-                tracing::warn!(client_id = client.id, members = ?idle, "client metadata that this version does not act upon");
+            let invalid = |sentence: &str| Invalid {
+                client_id: client.id.clone(),
+                member: "client_id",
+                sentence: sentence.to_owned(),
+            };
+            if registered::is_id(&client.id) {
+                return Err(invalid(
+                    "has the form of those that registration gives: choose another",
+                ));
             }
-            if let Some(before) = clients.insert(client.id.clone(), Arc::new(client)) {
-                return Err(Invalid {
-                    client_id: before.id.clone(),
-                    member: "client_id",
-                    sentence: "is there twice".to_owned(),
-                });
+            if clients.contains_key(&client.id) {
+                return Err(invalid("is there twice"));
             }
+            clients.insert(client.id.clone(), Arc::new(client));
         }
         Ok(Clients(clients))
     }
 
-    /// A client that exists and is not disabled.
+    /// A configured client that is not disabled. Those that registered themselves are found by `Provider::client`.
     pub(crate) fn find(&self, client_id: &str) -> Option<&Arc<Client>> {
         self.0.get(client_id).filter(|client| !client.disabled)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.0.values()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_configured_clients() {
+        let metadata = |client_id: &str| Metadata {
+            client_id: client_id.to_owned(),
+            token_endpoint_auth_method: Some(AuthenticationMethod::None),
+            redirect_uris: vec!["https://rp.example/cb".to_owned()],
+            ..Metadata::default()
+        };
+        for (ids, good) in [
+            (["one", "two"], true),
+            (["one", "one"], false),
+            (["one", "r-AAAAAAAAAAAAAAAAAAAAAA"], false),
+            (["one", "r-A"], true),
+        ] {
+            let parsed = Clients::parse(ids.map(metadata).to_vec());
+            let member = parsed.as_ref().err().map(|invalid| invalid.member);
+            assert_eq!(member, (!good).then_some("client_id"), "{ids:?}");
+            let found = parsed.ok().map(|clients| clients.find("one").is_some());
+            assert_ne!(found, Some(false), "{ids:?}");
+        }
     }
 }

@@ -38,6 +38,9 @@ pub(crate) fn check(uri: &str, application: ApplicationType) -> Result<(), &'sta
         return Err("a redirect URI has no `..`");
     }
     match parsed.scheme() {
+        "https" if !has_plain_host(&parsed) => {
+            Err("has a host that is neither a name nor an address")
+        }
         "https" => Ok(()),
         "http" if is_loopback(&parsed) => Ok(()),
         "http" => Err("http is for loopback addresses alone: use https"),
@@ -60,9 +63,39 @@ fn is_loopback(uri: &url::Url) -> bool {
     }
 }
 
+/// A host of letters, digits, `.`, `-` and `_`, or an address. Others can stand in a URL, such as `a;b`, and in a content
+/// security policy would say something else.
+fn has_plain_host(uri: &url::Url) -> bool {
+    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b".-_".contains(&octet);
+    match uri.host() {
+        Some(url::Host::Domain(name)) => name.bytes().all(is_plain),
+        Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => true,
+        None => false,
+    }
+}
+
+/// An https URI with a host, without a user name, and without a character that would have to be escaped.
 pub(crate) fn is_https(uri: &str) -> bool {
-    url::Url::parse(uri).is_ok_and(|uri| uri.scheme() == "https")
-        && !uri.contains(['"', '<', '>', ' '])
+    let is_plain = |octet: u8| matches!(octet, 0x21..=0x7e) && !b"\"<>\\`{}|^".contains(&octet);
+    uri.len() <= 2048
+        && uri.bytes().all(is_plain)
+        && url::Url::parse(uri).is_ok_and(|uri| {
+            uri.scheme() == "https"
+                && has_plain_host(&uri)
+                && uri.username().is_empty()
+                && uri.password().is_none()
+        })
+}
+
+/// https, and not on this machine.
+pub(super) fn is_remote(uri: &str) -> bool {
+    url::Url::parse(uri).is_ok_and(|uri| uri.scheme() == "https" && !is_loopback(&uri))
+}
+
+/// Scheme, host and port of a URI that has them (RFC 6454 §4).
+pub(crate) fn origin(uri: &str) -> Option<String> {
+    let origin = url::Url::parse(uri).ok()?.origin();
+    origin.is_tuple().then(|| origin.ascii_serialization())
 }
 
 /// Whether a request's redirect URI is registered: equal as octets, but for the port of a native client on a literal
@@ -121,6 +154,11 @@ mod tests {
             ("https://user@rp.example/cb", Web, false),
             ("https://rp.example/../cb", Web, false),
             ("https://rp.example\\@evil.test/", Web, false),
+            ("https://rp_1.example/cb", Web, true),
+            ("https://[2001:db8::1]/cb", Web, true),
+            ("https://rp.example;sandbox/cb", Web, false),
+            ("https://rp.example,x/cb", Web, false),
+            ("https://*/cb", Web, false),
             ("JaVaScRiPt:alert(1)", Native, false),
             ("\tjavascript:alert(1)", Native, false),
             ("data:text/html,x", Native, false),

@@ -8,6 +8,7 @@ use url::{Host, Url};
 use super::Config;
 use super::error::Problem;
 use crate::client::Clients;
+use crate::fetch::Fetch;
 use crate::params;
 use crate::tls::Certificates;
 use crate::user::directory::Directory;
@@ -30,6 +31,14 @@ pub(super) fn check(config: &Config, own: &Own) -> Result<(), Problem> {
         .check()
         .map_err(|why| problem("log.level", why))?;
     config
+        .cors
+        .check()
+        .map_err(|why| problem("cors.allowed_origins", why))?;
+    config
+        .webfinger
+        .check()
+        .map_err(|why| problem("webfinger.domains", why))?;
+    config
         .keys
         .check()
         .map_err(|why| problem("keys", why.to_string()))?;
@@ -37,6 +46,32 @@ pub(super) fn check(config: &Config, own: &Own) -> Result<(), Problem> {
         .store
         .locate(&config.base)
         .map_err(|why| problem("store", why.to_string()))?;
+    config
+        .claims
+        .check()
+        .map_err(|(path, why)| problem(path, why))?;
+    config
+        .userinfo
+        .check()
+        .map_err(|(key, why)| problem(format!("userinfo.{key}"), why))?;
+    token_issuer(config)?;
+    config
+        .errors
+        .check()
+        .map_err(|why| problem("errors.uri", why))?;
+    config
+        .authorization
+        .check()
+        .map_err(|(key, why)| problem(format!("authorization.{key}"), why))?;
+    fetch(config)?;
+    config
+        .discovery
+        .check()
+        .map_err(|(key, why)| problem(format!("discovery.{key}"), why))?;
+    config
+        .registration
+        .check()
+        .map_err(|(key, why)| problem(format!("registration.{key}"), why))?;
     users(config, own)?;
     clients(config, own)
 }
@@ -74,6 +109,21 @@ fn issuer(config: &Config) -> Result<(), Problem> {
         "http" => wrong("must be https: plain http is for loopback addresses"),
         _ => wrong("must be an https URL"),
     }
+}
+
+/// RFC 7519 §2: any string, but a URI where it has a colon. The key-service has the same rule.
+fn token_issuer(config: &Config) -> Result<(), Problem> {
+    let Some(issuer) = &config.tokens.issuer else {
+        return Ok(());
+    };
+    let is_plain = !issuer.is_empty() && issuer.bytes().all(|octet| octet.is_ascii_graphic());
+    if is_plain && (!issuer.contains(':') || issuer.contains("://")) {
+        return Ok(());
+    }
+    Err(problem(
+        "tokens.issuer",
+        "must be a word in visible ASCII, or a URL",
+    ))
 }
 
 fn is_loopback(host: Option<&Host<&str>>) -> bool {
@@ -162,6 +212,27 @@ fn listen(config: &Config) -> Result<(), Problem> {
             "must be from 0 (one for each core) to 256",
         )),
     }
+}
+
+fn fetch(config: &Config) -> Result<(), Problem> {
+    let fetch = &config.fetch;
+    Fetch::new(fetch).map_err(|why| problem("fetch.extra_ca_file", why.to_string()))?;
+    let (least, most) = (Duration::from_millis(100), Duration::from_secs(60));
+    if !(least..=most).contains(&fetch.timeout) {
+        let sentence = format!("{:?} must be from {least:?} to {most:?}", fetch.timeout);
+        return Err(problem("fetch.timeout", sentence));
+    }
+    let sizes = [
+        ("size", fetch.size, 1024, 16 * 1024 * 1024),
+        ("concurrency", fetch.concurrency, 1, 10_000),
+    ];
+    for (name, value, least, most) in sizes {
+        if !(least..=most).contains(&value) {
+            let sentence = format!("{value} must be from {least} to {most}");
+            return Err(problem(format!("fetch.{name}"), sentence));
+        }
+    }
+    Ok(())
 }
 
 fn lifetimes(config: &Config) -> Result<(), Problem> {

@@ -15,7 +15,10 @@ use serde::de::DeserializeOwned;
 
 pub use self::error::Error;
 use crate::client::Metadata;
-use crate::{keys, log, store, tls, user};
+use crate::{
+    authorization, client, endpoint, fetch, keys, log, logout, session, store, tls, token, user,
+    web,
+};
 
 /// `gateway.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,9 +42,36 @@ pub struct Config {
     /// How long people stay signed in.
     #[serde(default)]
     pub sessions: Sessions,
+    /// Whether relying parties' pages can see that a session has changed.
+    #[serde(default)]
+    pub session_management: session::browser_state::Settings,
+    /// Telling clients that a session has ended.
+    #[serde(default)]
+    pub back_channel_logout: logout::back_channel::Settings,
     /// The sign-in.
     #[serde(default)]
     pub login: Login,
+    /// Pages of other origins.
+    #[serde(default)]
+    pub cors: web::cors::Settings,
+    /// Whose accounts are here.
+    #[serde(default)]
+    pub webfinger: endpoint::webfinger::Settings,
+    /// Scopes and claims of the configuration's own.
+    #[serde(default)]
+    pub claims: user::custom::Settings,
+    /// What ID tokens hold.
+    #[serde(default)]
+    pub id_token: token::id_token::Settings,
+    /// The userinfo endpoint.
+    #[serde(default)]
+    pub userinfo: endpoint::userinfo::Settings,
+    /// Authorization requests.
+    #[serde(default)]
+    pub authorization: authorization::settings::Settings,
+    /// What clients can read about errors.
+    #[serde(default)]
+    pub errors: crate::error::Settings,
     /// The operators' port. Default: none.
     pub metrics: Option<Metrics>,
     /// The logs.
@@ -57,6 +87,18 @@ pub struct Config {
     pub clients: Vec<Metadata>,
     /// More of them: a JSON array.
     pub clients_file: Option<PathBuf>,
+    /// Clients that register themselves.
+    #[serde(default)]
+    pub registration: client::registration::Settings,
+    /// Keys that clients publish.
+    #[serde(default)]
+    pub client_jwks: client::jwks::Settings,
+    /// What the discovery document says, and how far it goes.
+    #[serde(default)]
+    pub discovery: client::supported::Settings,
+    /// Calls to what clients name.
+    #[serde(default)]
+    pub fetch: fetch::Settings,
     /// The folder that relative paths start from.
     #[serde(skip)]
     pub base: PathBuf,
@@ -138,6 +180,8 @@ pub struct Tokens {
     /// A repeated refresh gets the same answer for so long. Default: 10 s.
     #[serde(with = "crate::duration")]
     pub refresh_grace: Duration,
+    /// "iss" in tokens where it is not the issuer, for clients that know another name. Default: none.
+    pub issuer: Option<String>,
 }
 
 impl Default for Tokens {
@@ -149,6 +193,7 @@ impl Default for Tokens {
             refresh_token_idle: 30 * DAY,
             refresh_token_absolute: 90 * DAY,
             refresh_grace: Duration::from_secs(10),
+            issuer: None,
         }
     }
 }
@@ -238,7 +283,12 @@ impl Config {
         self.keys.resolve_paths(base);
         let tls = self.listen.tls.as_mut();
         let tls = tls.map(|files| [&mut files.certificate_file, &mut files.key_file]);
-        let lists = [self.users_file.as_mut(), self.clients_file.as_mut()];
+        let lists = [
+            self.users_file.as_mut(),
+            self.clients_file.as_mut(),
+            self.fetch.extra_ca_file.as_mut(),
+            self.registration.initial_access_tokens_file.as_mut(),
+        ];
         for path in tls.into_iter().flatten().chain(lists.into_iter().flatten()) {
             *path = base.join(&*path);
         }
@@ -376,6 +426,10 @@ mod tests {
                 "gateway.toml:7:1: tokens.access_token: must be at least 1s",
             ),
             (
+                "[authorization]\nacr_values_supported = [\"a b\"]",
+                "gateway.toml:7:1: authorization.acr_values_supported: a name is",
+            ),
+            (
                 "[log]\nlevel = \"loud\"",
                 "gateway.toml:7:1: log.level: `loud` is not a level",
             ),
@@ -400,6 +454,22 @@ mod tests {
             (
                 "[[users]]\nusername = \"a\"\npassword_hash = \"b\"",
                 "gateway.toml:6:3: users: user `a`: ",
+            ),
+            (
+                "[[claims.custom]]\nname = \"a\"\nvalue = 1\n[[claims.custom]]\nvalue = 1\nname = \"sub\"",
+                "gateway.toml:11:1: claims.custom.1.name: `sub` is reserved",
+            ),
+            (
+                "[claims.scopes]\nemail = \"words\"",
+                "gateway.toml:7:1: claims.scopes.email: `email` is a scope of OpenID Connect",
+            ),
+            (
+                "[userinfo]\nbearer_methods = []",
+                "gateway.toml:7:1: userinfo.bearer_methods: must name at least one",
+            ),
+            (
+                "[tokens]\nissuer = \"a b\"",
+                "gateway.toml:7:1: tokens.issuer: must be a word",
             ),
             ("a = ", "gateway.toml:6:5: "),
         ];
@@ -431,13 +501,14 @@ mod tests {
                 workers,
                 tokens,
                 sessions,
+                authorization,
                 login,
                 log,
                 ..
             } = config;
             let limits = &config.listen.limits;
             format!(
-                "{workers} {tokens:?} {sessions:?} {login:?} {log:?} {limits:?} {:?}",
+                "{workers} {tokens:?} {sessions:?} {authorization:?} {login:?} {log:?} {limits:?} {:?}",
                 config.keys.timeout
             )
         };

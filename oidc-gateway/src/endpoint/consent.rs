@@ -1,11 +1,12 @@
 //! `GET` and `POST /consent`: the page on which a person allows or denies what a client asks for.
 
-use super::authorization::{allowed, client_of, current_session, page_url, respond};
-use crate::authorization::consent;
+use super::authorization::{allowed, application, client_of, current_session, page_url, respond};
+use crate::authorization::consent::{Asked, Labels, choices};
 use crate::authorization::interaction::Waiting;
 use crate::error::{Code, Failure, Refusal};
 use crate::page;
-use crate::params::Params;
+use crate::page::text::Text;
+use crate::params::{Duplicate, Params};
 use crate::provider::Provider;
 use crate::web::csrf::{self, Browser};
 use crate::web::{Method, Request, Response};
@@ -23,22 +24,33 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
     if waiting.interaction.signed_in.as_deref() != Some(session.subject.as_str()) {
         return Err(ENDED);
     }
-    let client = client_of(provider, &waiting.interaction)?;
+    let client = client_of(provider, &waiting.interaction).await?;
+    let user = provider.users.by_subject(&session.subject).ok_or(ENDED)?;
+    let (address, asked) = (&waiting.interaction.address, &waiting.interaction.request);
+    let question = Asked::of(provider, user, &client, asked, &address.redirect_uri);
+    let choices = choices(user, &client, asked);
     let purpose = format!("consent/{}", waiting.id);
     if request.method() != Method::Post {
-        let user = provider.users.by_subject(&session.subject).ok_or(ENDED)?;
+        let text = Text::of(&address.ui_locales);
+        let described = &provider.config.claims.scopes;
+        let line = |word: &str| match described.get(word) {
+            Some(description) => page::ScopeLine::described(word, description),
+            None => page::ScopeLine::of(word, text),
+        };
         let page = page::Consent {
-            client_name: client.name.clone(),
-            logo_uri: client.logo_uri.clone(),
-            policy_uri: client.policy_uri.clone(),
-            tos_uri: client.tos_uri.clone(),
+            text,
+            application: application(&client, &address.ui_locales),
             account: user.username.clone(),
-            scopes: waiting
-                .interaction
-                .request
-                .scope
-                .words()
-                .map(page::ScopeLine::of)
+            scopes: asked.scope.words().map(line).collect(),
+            claims: question.claims.iter().cloned().collect(),
+            labels: choices
+                .into_iter()
+                .map(|choice| page::LabelChoice {
+                    field: field(&choice.scope),
+                    scope: choice.scope,
+                    labels: choice.labels,
+                    suggested: choice.suggested,
+                })
                 .collect(),
             action: page_url(provider, "/consent", &waiting.id),
             csrf: browser.token(&purpose),
@@ -52,12 +64,28 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
         let refusal = Refusal::new(Code::AccessDenied, "the person did not allow it");
         return Ok(respond(interaction.address.refuse(provider, refusal)));
     }
+    let chosen: Result<Labels, Duplicate> = choices
+        .into_iter()
+        .map(|choice| {
+            let field = form.one(&field(&choice.scope))?;
+            let is_own = |label: &&str| choice.labels.iter().any(|own| own == label);
+            let label = field.filter(is_own).unwrap_or(&choice.suggested).to_owned();
+            Ok((choice.scope, label))
+        })
+        .collect();
+    let labels = chosen?;
     // Taken first: what is remembered is what was decided, also when Allow and Deny come at once.
     let interaction = waiting.finish(provider).await?;
     if form.one("remember")?.is_some() {
-        let redirect_uri = &interaction.address.redirect_uri;
-        let asked = &interaction.request;
-        consent::remember(provider, &session.subject, &client, asked, redirect_uri).await?;
+        question
+            .remember(provider, user, &client, labels.clone())
+            .await?;
     }
-    allowed(provider, &interaction, &session).await
+    let request_id = request.id().as_str();
+    allowed(provider, request_id, &interaction, &session, labels).await
+}
+
+/// The name of the field for a labelled scope.
+fn field(scope: &str) -> String {
+    format!("label:{scope}")
 }

@@ -1,15 +1,15 @@
 //! `GET` and `POST /logout` (RP-Initiated Logout 1.0): ends the session, after asking the person where the request
 //! does not show that the client means that very person.
 
-use form_urlencoded::Serializer;
-
-use super::authorization::current_session;
+use super::{initiate_login, session_of, without_session};
 use crate::error::Failure;
 use crate::logout::rp_initiated::{LogoutRequest, Refused};
+use crate::logout::{self, Ended};
 use crate::page;
-use crate::params::Params;
+use crate::page::locale::Locales;
+use crate::page::text::Text;
+use crate::params::{Params, with_query};
 use crate::provider::Provider;
-use crate::session;
 use crate::web::cookie::Cookie;
 use crate::web::csrf::{self, Browser};
 use crate::web::{Method, Request, Response, failure};
@@ -17,11 +17,12 @@ use crate::web::{Method, Request, Response, failure};
 /// The purpose of the form.
 const PURPOSE: &str = "logout";
 /// What the form carries on, in the query of its URL.
-const CARRIED: [&str; 4] = [
+const CARRIED: [&str; 5] = [
     "id_token_hint",
     "client_id",
     "post_logout_redirect_uri",
     "state",
+    "ui_locales",
 ];
 
 pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Response, Failure> {
@@ -44,20 +45,30 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
         Some(form) => form,
         None => &Params::query(request)?,
     };
-    let asked = match LogoutRequest::parse(provider, request.id().as_str(), params).await? {
+    let locales = Locales::parse(params.one("ui_locales").ok().flatten().unwrap_or_default());
+    let text = Text::of(&locales);
+    let id = request.id().as_str();
+    let asked = match LogoutRequest::parse(provider, id, params).await? {
         Ok(asked) => asked,
-        Err(Refused(why)) => return Ok(failure::logout_error(why, request)),
+        Err(Refused(why)) => return Ok(failure::logout_error(why, text, request)),
     };
     let cookie = provider.cookies.read(request, Cookie::Session);
-    let Some(session) = current_session(provider, request).await? else {
-        return Ok(after(provider, asked, cookie));
+    // Also of somebody who was disabled: it ends, and its clients are told.
+    let Some(session) = session_of(provider, request).await? else {
+        let done = Done {
+            text,
+            redirect: asked.redirect(),
+            ended: Ended::default(),
+        };
+        return Ok(done.answer(provider, cookie.is_some()));
     };
     let browser = Browser::of_or_new(request, provider.cookies, &provider.random);
     match confirmed {
         Some(token) => browser.check(PURPOSE, Some(token?))?,
-        None if asked.is_for(&session) => {}
+        None if asked.is_for(provider, id, &session).await? => {}
         None => {
             let page = page::LogoutConfirm {
+                text,
                 account: provider
                     .users
                     .by_subject(&session.subject)
@@ -70,33 +81,61 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
             return Ok(browser.remember(response, provider.cookies));
         }
     }
-    if let Some(cookie) = cookie {
-        session::end(provider, cookie).await?;
-    }
-    tracing::info!(request_id = request.id().as_str(), "signed out");
-    Ok(after(provider, asked, cookie))
+    let ended = logout::end(provider, &session).await?;
+    tracing::info!(request_id = id, "signed out");
+    let done = Done {
+        text,
+        redirect: asked.redirect(),
+        ended,
+    };
+    Ok(done.answer(provider, true))
 }
 
-/// `cookie`: what the browser sent. One that it kept back, for another site made it ask, stays.
-fn after(provider: &Provider, asked: LogoutRequest, cookie: Option<&str>) -> Response {
-    let response = match asked.redirect() {
-        Some(location) => Response::see_other(&location),
-        None => Response::page(page::LoggedOut.render()),
-    };
-    match cookie {
-        Some(_) => response.with_cookie(provider.cookies.clear(Cookie::Session)),
-        None => response,
+/// What is left to be done.
+struct Done {
+    text: &'static Text,
+    redirect: Option<String>,
+    ended: Ended,
+}
+
+impl Done {
+    /// `came`: the browser sent its cookie. One that it kept back, for another site made it ask, stays.
+    fn answer(self, provider: &Provider, came: bool) -> Response {
+        let response = match self.redirect {
+            Some(location) if self.ended.frames.is_empty() => Response::see_other(&location),
+            next => {
+                let frames = &self.ended.frames;
+                let applications = initiate_login::is_of_use(provider)
+                    .then(|| provider.url("/initiate"))
+                    .filter(|_| next.is_none());
+                let page = page::LoggedOut {
+                    text: self.text,
+                    frames: frames.iter().map(|frame| frame.url.clone()).collect(),
+                    next,
+                    applications,
+                };
+                match frames.is_empty() {
+                    true => Response::page(page.render()),
+                    false => {
+                        let origins = frames.iter().map(|frame| frame.origin.as_str());
+                        Response::framing_page(origins, page.render())
+                    }
+                }
+            }
+        };
+        match came {
+            true => without_session(provider, response),
+            false => response,
+        }
     }
 }
 
 fn action(provider: &Provider, params: &Params<'_>) -> Result<String, Failure> {
-    let mut action = provider.url("/logout?");
-    let begin = action.len();
-    let mut pairs = Serializer::for_suffix(std::mem::take(&mut action), begin);
+    let mut carried = Vec::with_capacity(CARRIED.len());
     for name in CARRIED {
         if let Some(value) = params.one(name)? {
-            pairs.append_pair(name, value);
+            carried.push((name, value));
         }
     }
-    Ok(pairs.finish())
+    Ok(with_query(&provider.url("/logout"), &carried))
 }

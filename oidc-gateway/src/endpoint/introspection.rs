@@ -1,13 +1,18 @@
 //! `POST /introspect` (RFC 7662): whether a token is good, told to whom it concerns and to nobody else.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::from_client;
+use crate::client::At;
 use crate::error::{Code, Failure, Refusal};
 use crate::json;
 use crate::provider::Provider;
 use crate::scope::Scope;
 use crate::token::bearer::{self, Found};
+use crate::token::claims::Asking;
+use crate::token::issuer;
+use crate::user::custom::Target;
 use crate::web::{Request, Response};
 
 /// RFC 7662 §2.2.
@@ -30,10 +35,12 @@ struct Introspection<'a> {
     iss: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<&'a str>,
+    #[serde(flatten)]
+    configured: Map<String, Value>,
 }
 
 pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Response, Failure> {
-    let (client, params) = from_client(provider, request).await?;
+    let (client, params) = from_client(provider, request, At::Introspection).await?;
     let id = request.id().as_str();
     // §2.1: "the protected resource ... MUST ... authenticate": a public client has not.
     if client.is_public() {
@@ -53,10 +60,16 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
             // IN-01: its own, or one that is meant for it.
             let concerns = record.client_id == client.id()
                 || record.aud.iter().any(|audience| audience == client.id());
-            let user = record
-                .is_persons
-                .then(|| provider.users.by_subject(&record.sub))
+            let grant = &access.grant;
+            // The name would tell what a pairwise subject hides.
+            let user = (record.is_persons && grant.pairwise.is_none())
+                .then(|| provider.users.by_subject(&grant.sub))
                 .flatten();
+            let asking = Asking {
+                client: &access.client,
+                grant,
+                scope: &record.scope,
+            };
             concerns.then(|| Introspection {
                 active: true,
                 scope: &record.scope,
@@ -67,8 +80,9 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
                 iat: Some(record.iat),
                 sub: &record.sub,
                 aud: &record.aud,
-                iss: &provider.issuer,
+                iss: issuer(provider),
                 jti: access.jti(),
+                configured: asking.configured(provider, Target::Introspection),
             })
         }
         Some(Found::RefreshToken { family, .. }) => {
@@ -81,10 +95,11 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
                 token_type: None,
                 exp: family.expires(provider),
                 iat: None,
-                sub: &grant.sub,
+                sub: grant.subject(),
                 aud: &[],
-                iss: &provider.issuer,
+                iss: issuer(provider),
                 jti: None,
+                configured: Map::new(),
             })
         }
         Some(Found::Replaced { .. }) | None => None,

@@ -1,14 +1,15 @@
 //! `GET` and `POST /login`: the page on which a person signs in for a waiting request.
 
-use super::authorization::{client_of, page_url, respond, signed_in};
+use super::authorization::{application, client_of, go_on, page_url, respond};
+use super::{begin_session, with_session};
+use crate::authorization::decision::Done;
 use crate::authorization::interaction::Waiting;
 use crate::error::{Code, Failure, Refusal};
 use crate::login::password::{self, Refused};
 use crate::page;
+use crate::page::text::Text;
 use crate::params::Params;
 use crate::provider::Provider;
-use crate::session;
-use crate::web::cookie::Cookie;
 use crate::web::csrf::{self, Browser};
 use crate::web::{Method, Request, Response};
 
@@ -25,7 +26,7 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
             .login_hint
             .clone()
             .unwrap_or_default();
-        return show(provider, &waiting, &browser, hint, None);
+        return show(provider, &waiting, &browser, hint, None).await;
     }
     let form = Params::form(request)?;
     browser.check(&purpose(&waiting), form.one(csrf::FIELD)?)?;
@@ -56,35 +57,35 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
                 &browser,
                 username.to_owned(),
                 Some(problem),
-            );
+            )
+            .await;
         }
     };
-    // BR-01: whatever session the browser came with ends, and the new one has a name that nobody knew before.
-    if let Some(before) = provider.cookies.read(request, Cookie::Session) {
-        session::end(provider, before).await?;
-    }
-    let (cookie, session) = session::create(provider, authenticated).await?;
-    let response = signed_in(provider, waiting, &session).await?;
-    Ok(response.with_cookie(provider.cookies.set(Cookie::Session, &cookie, None)))
+    let (cookie, session) = begin_session(provider, request, &authenticated).await?;
+    let done = Done {
+        signed_in: true,
+        ..Done::default()
+    };
+    let response = go_on(provider, request.id().as_str(), waiting, &session, done).await?;
+    Ok(with_session(provider, response, &cookie, &session))
 }
 
 fn purpose(waiting: &Waiting) -> String {
     format!("login/{}", waiting.id)
 }
 
-fn show(
+async fn show(
     provider: &Provider,
     waiting: &Waiting,
     browser: &Browser<'_>,
     username: String,
     problem: Option<page::Problem>,
 ) -> Result<Response, Failure> {
-    let client = client_of(provider, &waiting.interaction)?;
+    let client = client_of(provider, &waiting.interaction).await?;
+    let locales = &waiting.interaction.address.ui_locales;
     let page = page::Login {
-        client_name: client.name.clone(),
-        logo_uri: client.logo_uri.clone(),
-        policy_uri: client.policy_uri.clone(),
-        tos_uri: client.tos_uri.clone(),
+        text: Text::of(locales),
+        application: application(&client, locales),
         username,
         action: page_url(provider, "/login", &waiting.id),
         csrf: browser.token(&purpose(waiting)),

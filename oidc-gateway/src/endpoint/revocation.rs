@@ -1,6 +1,7 @@
 //! `POST /revoke` (RFC 7009): a client gives a token back. A refresh token ends its whole family.
 
 use super::from_client;
+use crate::client::At;
 use crate::error::{Code, Failure, Refusal};
 use crate::grant;
 use crate::provider::Provider;
@@ -8,7 +9,7 @@ use crate::token::bearer::{self, Found};
 use crate::web::{Request, Response};
 
 pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Response, Failure> {
-    let (client, params) = from_client(provider, request).await?;
+    let (client, params) = from_client(provider, request, At::Revocation).await?;
     let id = request.id().as_str();
     let token = params
         .one("token")?
@@ -19,11 +20,11 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
             access.revoke(provider).await?;
         }
         Some(Found::RefreshToken { tag, family }) if family.grant.client_id == client.id() => {
-            grant::revoke(provider, &tag).await?;
+            grant::revoke_with_beside(provider, &client, &tag).await?;
         }
         // Whoever gives back a token that somebody else has renewed means what came of it, too.
         Some(Found::Replaced { tag, client_id }) if client_id == client.id() => {
-            grant::revoke(provider, &tag).await?;
+            grant::revoke_with_beside(provider, &client, &tag).await?;
         }
         // §2.2: an invalid token is as good as a revoked one. Another client's is left alone.
         Some(_) | None => {}

@@ -1,6 +1,7 @@
 //! `POST /token` (RFC 6749 §3.2, OpenID Connect Core §3.1.3).
 
 use super::from_client;
+use crate::client::At;
 use crate::client::metadata::GrantType;
 use crate::error::{Code, Failure, Refusal};
 use crate::grant::{self, authorization_code, client_credentials, refresh_token};
@@ -9,7 +10,7 @@ use crate::provider::Provider;
 use crate::web::{Request, Response};
 
 pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Response, Failure> {
-    let (client, params) = from_client(provider, request).await?;
+    let (client, params) = from_client(provider, request, At::Token).await?;
     let id = request.id().as_str();
     let grant_type = grant::grant_type(&params)?;
     if !client.may_use(grant_type) {
@@ -27,6 +28,7 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
         GrantType::ClientCredentials => {
             client_credentials::redeem(provider, id, &client, &params).await?
         }
+        GrantType::Implicit => return Err(grant::UNSUPPORTED.into()),
     };
     Ok(Response::json(json::write(&granted)))
 }

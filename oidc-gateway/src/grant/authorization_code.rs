@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::family::Family;
 use super::refresh_token::Rotation;
-use super::{Grant, Granted, in_good_standing, revoke};
+use super::{Grant, Granted, in_good_standing, revoke_with_beside};
 use crate::client::authentication::AuthenticatedClient;
 use crate::client::metadata::GrantType;
 use crate::clock::seconds;
@@ -69,18 +69,18 @@ pub(crate) struct Authorized<'a> {
     pub(crate) challenge: &'a Challenge,
 }
 
-/// Issues a code of 256 random bits (RFC 6749 §10.10).
+/// Issues a code of 256 random bits (RFC 6749 §10.10): with a new tag, nobody has it before.
 pub(crate) async fn issue(
     provider: &Provider,
+    code: &TaggedToken,
     authorized: Authorized<'_>,
-) -> Result<String, Failure> {
-    let code = TaggedToken::random(&provider.random);
+) -> Result<(), Failure> {
     let binding = Binding {
         client_id: &authorized.grant.client_id,
         redirect_uri: authorized.redirect_uri,
         challenge: authorized.challenge,
     }
-    .hash(&code);
+    .hash(code);
     let lives = provider.config.tokens.authorization_code;
     let issued = Issued {
         grant: authorized.grant,
@@ -93,7 +93,7 @@ pub(crate) async fn issue(
         lives,
     };
     provider.store.issue(&write, &binding).await?;
-    Ok(code.as_string())
+    Ok(())
 }
 
 /// Redeems a code.
@@ -105,9 +105,12 @@ pub(crate) async fn redeem(
 ) -> Result<Granted, Failure> {
     let missing = |description| Refusal::new(Code::InvalidRequest, description);
     let code = params.one("code")?.ok_or(missing("code is missing"))?;
-    let redirect_uri = params
-        .one("redirect_uri")?
-        .ok_or(missing("redirect_uri is missing"))?;
+    let redirect_uri = match (params.one("redirect_uri")?, client.redirect_uris.as_slice()) {
+        (Some(redirect_uri), _) => redirect_uri,
+        // A switch of the client's: there is no other that the request can have had.
+        (None, [only]) if client.allow_omitted_redirect_uri => only,
+        (None, _) => return Err(missing("redirect_uri is missing").into()),
+    };
     let challenge = Challenge::of_verifier(params.one("code_verifier")?)?;
     let code = TaggedToken::parse(code).ok_or(INVALID)?;
     // §4.1.3: the code is bound to the client and the redirect URI; RFC 7636 §4.6: and to the challenge.
@@ -123,7 +126,7 @@ pub(crate) async fn redeem(
         Claim::Claimed(value, lease) => (value, lease),
         Claim::Spent(_) => {
             // §4.1.2: a code that comes again has leaked: what it gave is taken back.
-            revoke(provider, &code.tag).await?;
+            revoke_with_beside(provider, client, &code.tag).await?;
             tracing::warn!(
                 client_id = client.id(),
                 request_id,
@@ -163,7 +166,7 @@ async fn make(
     let issued: Issued = json::read(value).ok_or(INVALID)?;
     let now = provider.clock.now();
     let grant = issued.grant;
-    if issued.expires <= now || !in_good_standing(provider, client.id(), &grant.sub) {
+    if issued.expires <= now || !in_good_standing(provider, client, &grant.sub) {
         return Err(INVALID.into());
     }
     let id_token = match grant.scope.has(OPENID) {
@@ -181,7 +184,8 @@ async fn make(
         now,
     };
     let mut tokens = token::make(provider, request_id, &order).await?;
-    let is_offline = grant.scope.has(OFFLINE_ACCESS) && client.may_use(GrantType::RefreshToken);
+    let is_offline = client.may_use(GrantType::RefreshToken)
+        && (grant.scope.has(OFFLINE_ACCESS) || client.refresh_token_without_offline_access);
     let (refresh_token, rotation) = is_offline
         .then(|| Rotation::begin(provider, code.tag.clone()))
         .unzip();

@@ -2,6 +2,7 @@
 
 use super::family::Family;
 use super::{Grant, Granted};
+use crate::client::Client;
 use crate::client::authentication::AuthenticatedClient;
 use crate::client::metadata::GrantType;
 use crate::error::{Code, Failure, Refusal};
@@ -21,8 +22,8 @@ pub(crate) async fn redeem(
     let grant = Grant {
         client_id: client.id().to_owned(),
         sub: client.id().to_owned(),
-        scope: granted(&client.scope, params.one("scope")?)?,
-        signed_in: None,
+        scope: granted(client, params.one("scope")?)?,
+        ..Grant::default()
     };
     let now = provider.clock.now();
     let order = Order {
@@ -45,9 +46,9 @@ pub(crate) async fn redeem(
 }
 
 /// What speaks of a person is left out, silently: the answer says what was granted (§3.3).
-fn granted(registered: &Scope, asked: Option<&str>) -> Result<Scope, Refusal> {
-    let asked = Scope::parse(asked.unwrap_or_default())?;
-    if !asked.is_within(registered) {
+fn granted(client: &Client, asked: Option<&str>) -> Result<Scope, Refusal> {
+    let asked = Scope::parse_separated(asked.unwrap_or_default(), client.scope_separator)?;
+    if !asked.is_within(&client.scope) {
         return Err(Refusal::new(
             Code::InvalidScope,
             "scope goes beyond what the client is registered for",

@@ -9,17 +9,20 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::family::{Family, Opaque};
-use super::{Granted, in_good_standing, revoke};
+use super::{Grant, Granted, in_good_standing, revoke, revoke_with_beside};
+use crate::client::Client;
 use crate::client::authentication::AuthenticatedClient;
 use crate::client::metadata::GrantType;
+use crate::clock::seconds;
 use crate::error::{Code, Failure, Refusal};
 use crate::json;
+use crate::logout;
 use crate::params::Params;
 use crate::provider::Provider;
-use crate::scope::{OPENID, Scope};
+use crate::scope::{OFFLINE_ACCESS, OPENID, Scope};
 use crate::secret::Secret;
 use crate::store::table::{Tag, TaggedToken, hash_of};
-use crate::store::{Key, Stored, Swap};
+use crate::store::{Key, Swap, Write};
 use crate::token::{self, IdToken, Order};
 
 const INVALID: Refusal = Refusal::new(
@@ -182,7 +185,7 @@ pub(crate) async fn redeem(
     match standing {
         Standing::Stranger => return Err(INVALID.into()),
         Standing::Replaced => {
-            revoke(provider, &presented.tag).await?;
+            revoke_with_beside(provider, client, &presented.tag).await?;
             tracing::warn!(
                 client_id = client.id(),
                 request_id,
@@ -192,10 +195,14 @@ pub(crate) async fn redeem(
         }
         Standing::Current | Standing::JustReplaced => {}
     }
-    if family.has_expired(provider) || !in_good_standing(provider, client.id(), &family.grant.sub) {
+    if family.has_expired(provider) || !in_good_standing(provider, client, &family.grant.sub) {
         return Err(INVALID.into());
     }
-    let mut scope = narrowed(&family.grant.scope, asked)?;
+    if has_ended(provider, &family.grant).await? {
+        revoke(provider, &presented.tag).await?;
+        return Err(INVALID.into());
+    }
+    let mut scope = narrowed(&family.grant.scope, asked, client)?;
     let rotation = family.refresh.as_ref().ok_or(INVALID)?;
     let successor = rotation.successor(&presented);
     let order = Order {
@@ -203,7 +210,9 @@ pub(crate) async fn redeem(
         grant: &family.grant,
         token: rotation.access_token(&presented),
         scope: &scope,
-        id_token: match scope.has(OPENID) {
+        id_token: match scope.has(OPENID)
+            && token::id_token::is_renewed(provider, family.grant.is_hybrid)
+        {
             true => IdToken::Renewed,
             false => IdToken::None,
         },
@@ -212,21 +221,19 @@ pub(crate) async fn redeem(
     let tokens = token::make(provider, request_id, &order).await?;
     let access = tokens.opaque.as_ref();
     let access = access.map(|opaque| opaque.write(&presented.tag, now));
-    // Both in one round trip.
-    let keep = async {
-        match &access {
-            Some(access) => provider.store.put_new(access).await,
-            None => Ok(true),
+    let store = &provider.store;
+    let (is_new, mut swapped) = match (standing, &access) {
+        (Standing::Current, Some(access)) => {
+            let after = advanced(provider, &family, &successor)?;
+            store.put_new_and_swap(access, &before, &after).await?
         }
-    };
-    let advance_at_once = async {
-        match standing {
-            Standing::Current => advance(provider, &before, &family, &successor).await,
-            _ => Ok(Swap::Changed(Some(before.clone()))),
+        (Standing::Current, None) => {
+            let after = advanced(provider, &family, &successor)?;
+            (true, store.swap(&before, &after).await?)
         }
+        (_, Some(access)) => (store.put_new(access).await?, Swap::Changed(Some(before))),
+        (_, None) => (true, Swap::Changed(Some(before))),
     };
-    let (is_new, swapped) = tokio::join!(keep, advance_at_once);
-    let (is_new, mut swapped) = (is_new?, swapped?);
     let mut tries = TRIES;
     while let Swap::Changed(current) = swapped {
         let current = current.ok_or(INVALID)?;
@@ -237,7 +244,8 @@ pub(crate) async fn redeem(
             // Or an access token was revoked at the same time: this token is as good as before.
             Standing::Current if tries > 0 => {
                 tries -= 1;
-                swapped = advance(provider, &current, &family, &successor).await?;
+                let after = advanced(provider, &family, &successor)?;
+                swapped = store.swap(&current, &after).await?;
             }
             Standing::Current => {
                 let reason = "a family changes all the time".to_owned();
@@ -256,27 +264,43 @@ pub(crate) async fn redeem(
     Ok(Granted::of(tokens, Some(successor.as_string()), scope))
 }
 
-/// Puts the successor in the place of the current token, unless the family has changed since it was read.
-async fn advance(
+/// The family with the successor in the place of the current token, to be written unless the family has changed.
+fn advanced(
     provider: &Provider,
-    before: &Stored,
     family: &Family,
     successor: &TaggedToken,
-) -> Result<Swap, Failure> {
+) -> Result<Write, Failure> {
     let (now, now_millis) = (provider.clock.now(), provider.clock.now_millis());
     let rotation = family.refresh.as_ref().ok_or(INVALID)?;
     let rotation = rotation.rotated(successor, now_millis);
     let after = family.refreshed(rotation, now);
-    let after = after.write(provider, &successor.tag);
-    Ok(provider.store.swap(before, &after).await?)
+    Ok(after.write(provider, &successor.tag))
+}
+
+/// Whether the session has ended that the grant lives in: one without `offline_access` (OpenID Connect Core §11). Nobody
+/// looks for others'.
+pub(crate) async fn has_ended(provider: &Provider, grant: &Grant) -> Result<bool, Failure> {
+    let signed_in = grant.signed_in.as_ref();
+    let is_bound = grant.scope.has(OPENID) && !grant.scope.has(OFFLINE_ACCESS);
+    let Some(signed_in) = signed_in.filter(|_| is_bound) else {
+        return Ok(false);
+    };
+    let longest = seconds(provider.config.sessions.absolute);
+    if signed_in.auth_time + longest <= provider.clock.now() {
+        return Ok(true);
+    }
+    match &signed_in.sid {
+        Some(sid) => logout::has_ended(provider, sid).await,
+        None => Ok(false),
+    }
 }
 
 /// §6: "MUST NOT include any scope not originally granted"; absent: what was granted.
-fn narrowed(granted: &Scope, asked: Option<&str>) -> Result<Scope, Refusal> {
+fn narrowed(granted: &Scope, asked: Option<&str>, client: &Client) -> Result<Scope, Refusal> {
     let Some(asked) = asked else {
         return Ok(granted.clone());
     };
-    let asked = Scope::parse(asked)?;
+    let asked = Scope::parse_separated(asked, client.scope_separator)?;
     if asked.is_within(granted) {
         Ok(asked)
     } else {
@@ -290,7 +314,6 @@ fn narrowed(granted: &Scope, asked: Option<&str>) -> Result<Scope, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grant::Grant;
     use crate::random::Random;
 
     const GRACE: Duration = Duration::from_secs(10);
@@ -301,8 +324,7 @@ mod tests {
         let grant = Grant {
             client_id: "c".to_owned(),
             sub: "s".to_owned(),
-            scope: Scope::default(),
-            signed_in: None,
+            ..Grant::default()
         };
         let rotation = Rotation {
             random: random.token256(),

@@ -3,6 +3,8 @@
 mod channel;
 mod connection;
 mod directory;
+mod encryption;
+mod item;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,17 +13,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use proto::v1;
 use proto::v1::key_service_client::KeyServiceClient;
-use proto::v1::{sign_item, verify_request};
+use proto::v1::verify_request;
 use serde_json::{Map, Value};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Response, Status};
 
 pub use channel::{Settings, Unusable};
 pub(crate) use directory::{Directory, Published};
+pub(crate) use item::{Item, Recipient, RecipientKey, SigningKey, WrappedSecret};
+pub(crate) use proto::v1::MacPurpose;
 
 use self::connection::Connection;
-use crate::error::Failure;
+use crate::error::{self, Failure, Refusal};
 use crate::jose::alg::Algorithm;
+use crate::jose::jwt::unverified_algorithm;
 use crate::metrics::Metrics;
 
 /// The key-service did not do what it was asked. Nothing of it is for a client.
@@ -33,11 +38,21 @@ pub(crate) enum Error {
     /// It refused by a rule of its own: our configuration and its do not agree.
     #[error("the key-service refused: {0}")]
     Refused(String),
+    /// There is no key among a client's that can be encrypted to as it is registered.
+    #[error("nothing can be encrypted to the client's keys: {0}")]
+    Recipient(String),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::Unavailable(error.to_string())
+        match error {
+            // The client can mend it: its keys are its own.
+            Error::Recipient(_) => Failure::Json(Refusal::new(
+                error::Code::InvalidRequest,
+                "none of the keys of the client can be encrypted to as it is registered",
+            )),
+            _ => Failure::Unavailable(error.to_string()),
+        }
     }
 }
 
@@ -52,19 +67,6 @@ pub(crate) struct Keys {
     deadline: AsciiMetadataValue,
     /// For logs.
     endpoint: Arc<str>,
-}
-
-/// A JWS to be made.
-#[derive(Debug)]
-pub(crate) struct Item {
-    pub(crate) profile: v1::Profile,
-    /// The ring's purpose, for example `id-token`.
-    pub(crate) purpose: &'static str,
-    pub(crate) algorithm: Algorithm,
-    /// A JSON object.
-    pub(crate) claims: Bytes,
-    /// A claim that the key-service fills in with the hash of an earlier item: its name and that item's index.
-    pub(crate) hash_of: Option<(&'static str, u32)>,
 }
 
 /// What a JWS must be, beside being signed.
@@ -82,6 +84,8 @@ pub(crate) enum VerificationKey<'a> {
     Jwks(&'a Bytes),
     /// Every key of ours for this purpose.
     Own(&'static str),
+    /// A client's secret.
+    Secret(&'a WrappedSecret),
 }
 
 /// A JWS that verified.
@@ -152,40 +156,34 @@ impl Keys {
         };
         let is_good = match &answer {
             Ok(_) => true,
-            Err(status) => name == VERIFY && status.code() == Code::InvalidArgument,
+            Err(status) => match name {
+                VERIFY => does_not_verify(status),
+                encryption::DECRYPT => status.code() == Code::InvalidArgument,
+                _ => false,
+            },
         };
         self.metrics
             .key_service_call(name, begun.elapsed(), is_good);
         answer
     }
 
-    /// Signs in one call: the compact JWS of each item, in order.
+    /// Signs in one call: the compact JWS of each item, or the JWE that it is nested in, in order.
     pub(crate) async fn sign(&self, id: &str, items: Vec<Item>) -> Result<Vec<String>, Error> {
         let wanted = items.len();
-        let items = items.into_iter().map(|item| v1::SignItem {
-            profile: item.profile.into(),
-            key: Some(sign_item::Key::Ring(format!(
-                "{}/{}",
-                item.purpose, item.algorithm
-            ))),
-            claims: item.claims,
-            hash_of: item
-                .hash_of
-                .map(|(claim, item)| v1::HashOf {
-                    claim: claim.to_owned(),
-                    item,
-                })
-                .into_iter()
-                .collect(),
-            encrypt_to: None,
-            once_key: None,
-        });
+        let is_encrypted = items.iter().any(|item| item.encrypt_to.is_some());
         let message = v1::SignRequest {
-            items: items.collect(),
+            items: items.into_iter().map(Item::into_message).collect(),
         };
         let mut client = KeyServiceClient::new(self.connection.clone());
         let answer = self.answer("sign", client.sign(self.request(id, message)));
-        let signed = answer.await.map_err(|status| refused(&status))?.items;
+        let signed = match answer.await {
+            Ok(answer) => answer.items,
+            // Our own claims are never malformed: what cannot be used is the client's key.
+            Err(status) if is_encrypted && status.code() == Code::InvalidArgument => {
+                return Err(Error::Recipient(status.message().to_owned()));
+            }
+            Err(status) => return Err(refused(&status)),
+        };
         if signed.len() != wanted {
             return Err(Error::Refused("another number of items".to_owned()));
         }
@@ -210,13 +208,23 @@ impl Keys {
             key: Some(match key {
                 VerificationKey::Jwks(jwks) => verify_request::Key::PublicJwks(jwks.clone()),
                 VerificationKey::Own(purpose) => verify_request::Key::Ring(format!("{purpose}/*")),
+                VerificationKey::Secret(secret) => {
+                    // A secret is used with one algorithm: the one that the token names, if it may.
+                    let named = unverified_algorithm(token).filter(|named| {
+                        named.is_symmetric() && expected.algorithms.contains(named)
+                    });
+                    let Some(algorithm) = named else {
+                        return Ok(None);
+                    };
+                    verify_request::Key::WrappedSecret(secret.used_with(algorithm.as_str()))
+                }
             }),
         };
         let mut client = KeyServiceClient::new(self.connection.clone());
         let answer = self.answer(VERIFY, client.verify(self.request(id, message)));
         let verified = match answer.await {
             Ok(verified) => verified,
-            Err(status) if status.code() == Code::InvalidArgument => return Ok(None),
+            Err(status) if does_not_verify(&status) => return Ok(None),
             Err(status) => return Err(refused(&status)),
         };
         match serde_json::from_slice(&verified.claims) {
@@ -231,6 +239,13 @@ fn deadline(timeout: Duration) -> AsciiMetadataValue {
     let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     let text = format!("{}m", millis.clamp(1, 99_999_999));
     AsciiMetadataValue::try_from(text).unwrap_or(AsciiMetadataValue::from_static("2000m"))
+}
+
+/// What somebody sent cannot be a signature: it is not one, or names an algorithm for which the secret is too short
+/// (RFC 7518 §3.2).
+fn does_not_verify(status: &Status) -> bool {
+    status.code() == Code::InvalidArgument
+        || (status.code() == Code::FailedPrecondition && status.message() == "secret.length")
 }
 
 fn refused(status: &Status) -> Error {

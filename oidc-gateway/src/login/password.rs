@@ -100,6 +100,8 @@ impl Step<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::Map;
 
     use super::*;
@@ -121,6 +123,8 @@ mod tests {
             ),
             disabled,
             claims: Map::new(),
+            emails: BTreeMap::new(),
+            phones: BTreeMap::new(),
         };
         let entries = vec![entry("ada", false), entry("bob", true)];
         let step = Step {

@@ -1,12 +1,10 @@
 //! RP-Initiated Logout 1.0 §2: what a request for logout says, before anything is ended.
 
-use form_urlencoded::Serializer;
-
 use crate::error::{Failure, Refusal};
-use crate::params::Params;
+use crate::params::{Duplicate, Params, with_query};
 use crate::provider::Provider;
 use crate::session::Session;
-use crate::token::id_token::Hint;
+use crate::token::hint::Hint;
 
 /// A "state" longer than this is not sent back: octets.
 const LONGEST_STATE: usize = 4096;
@@ -15,8 +13,8 @@ const LONGEST_STATE: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) &'static str);
 
-impl From<crate::params::Duplicate> for Refused {
-    fn from(_: crate::params::Duplicate) -> Refused {
+impl From<Duplicate> for Refused {
+    fn from(_: Duplicate) -> Refused {
         Refused("A parameter is repeated.")
     }
 }
@@ -31,7 +29,7 @@ impl From<Refusal> for Refused {
 #[derive(Debug, Default)]
 pub(crate) struct LogoutRequest {
     /// Whom the client means, by an ID token of ours.
-    subject: Option<String>,
+    hint: Option<Hint>,
     /// Where the person goes afterwards: registered by the client.
     redirect: Option<String>,
 }
@@ -51,50 +49,61 @@ impl LogoutRequest {
                 Ok(hint) => Some(hint),
             },
         };
-        Ok(LogoutRequest::of(provider, params, hint))
+        LogoutRequest::of(provider, params, hint).await
     }
 
-    fn of(
+    async fn of(
         provider: &Provider,
         params: &Params<'_>,
         hint: Option<Hint>,
-    ) -> Result<LogoutRequest, Refused> {
-        let client_id = params.one("client_id")?;
-        if let (Some(client_id), Some(hint)) = (client_id, &hint)
-            && client_id != hint.client_id
-        {
-            return Err(Refused(
-                "The id_token_hint was issued to another application.",
-            ));
-        }
-        let client_id = client_id.or(hint.as_ref().map(|hint| hint.client_id.as_str()));
-        let redirect = match params.one("post_logout_redirect_uri")? {
-            None => None,
-            Some(uri) => {
-                let client = client_id.and_then(|client_id| provider.clients.find(client_id));
-                let is_registered = client.is_some_and(|client| {
-                    client
-                        .post_logout_redirect_uris
-                        .iter()
-                        .any(|each| each == uri)
-                });
-                if !is_registered {
-                    return Err(Refused(
-                        "The post_logout_redirect_uri is not one that the application has registered.",
-                    ));
-                }
-                Some(with_state(uri, params.one("state")?)?)
-            }
+    ) -> Result<Result<LogoutRequest, Refused>, Failure> {
+        let asked = match Asked::of(params, hint.as_ref()) {
+            Ok(asked) => asked,
+            Err(refused) => return Ok(Err(refused)),
         };
-        Ok(LogoutRequest {
-            subject: hint.map(|hint| hint.subject),
-            redirect,
-        })
+        let Some(uri) = asked.redirect else {
+            let redirect = None;
+            return Ok(Ok(LogoutRequest { hint, redirect }));
+        };
+        let client = match asked.client_id {
+            Some(client_id) => provider.client(client_id).await?,
+            None => None,
+        };
+        let is_registered = client.is_some_and(|client| {
+            let registered = &client.post_logout_redirect_uris;
+            registered.iter().any(|each| each == uri)
+        });
+        if !is_registered {
+            return Ok(Err(Refused(
+                "The post_logout_redirect_uri is not one that the application has registered.",
+            )));
+        }
+        let state: Vec<_> = asked
+            .state
+            .map(|state| ("state", state))
+            .into_iter()
+            .collect();
+        let redirect = Some(with_query(uri, &state));
+        Ok(Ok(LogoutRequest { hint, redirect }))
     }
 
-    /// Whether the client has shown that it means the person who is signed in; otherwise the person is asked.
-    pub(crate) fn is_for(&self, session: &Session) -> bool {
-        self.subject.as_ref() == Some(&session.subject)
+    /// Whether the client has shown that it means the person who is signed in; otherwise the person is asked. An ID
+    /// token that names another session is suspect (§2), though it be the same person's.
+    pub(crate) async fn is_for(
+        &self,
+        provider: &Provider,
+        request_id: &str,
+        session: &Session,
+    ) -> Result<bool, Failure> {
+        let Some(hint) = &self.hint else {
+            return Ok(false);
+        };
+        match &hint.sid {
+            Some(sid) if *sid != session.sid => Ok(false),
+            // Whoever registers a client could sign out everybody whose name is known. A session's name is not.
+            None if hint.is_clients => Ok(false),
+            _ => hint.is(provider, request_id, &session.subject).await,
+        }
     }
 
     /// Where the person goes afterwards.
@@ -103,17 +112,32 @@ impl LogoutRequest {
     }
 }
 
-fn with_state(uri: &str, state: Option<&str>) -> Result<String, Refused> {
-    let Some(state) = state else {
-        return Ok(uri.to_owned());
-    };
-    if state.len() > LONGEST_STATE {
-        return Err(Refused("The parameter state is too long."));
+/// The parameters, each once, that go together.
+struct Asked<'a> {
+    client_id: Option<&'a str>,
+    redirect: Option<&'a str>,
+    state: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(params: &'a Params<'_>, hint: Option<&'a Hint>) -> Result<Asked<'a>, Refused> {
+        let client_id = params.one("client_id")?;
+        let hinted = hint.map(|hint| hint.client_id.as_str());
+        if let (Some(client_id), Some(hinted)) = (client_id, hinted)
+            && client_id != hinted
+        {
+            return Err(Refused(
+                "The id_token_hint was issued to another application.",
+            ));
+        }
+        let state = params.one("state")?;
+        if state.is_some_and(|state| state.len() > LONGEST_STATE) {
+            return Err(Refused("The parameter state is too long."));
+        }
+        Ok(Asked {
+            client_id: client_id.or(hinted),
+            redirect: params.one("post_logout_redirect_uri")?,
+            state,
+        })
     }
-    let joint = if uri.contains('?') { '&' } else { '?' };
-    let location = format!("{uri}{joint}");
-    let begin = location.len();
-    let mut pairs = Serializer::for_suffix(location, begin);
-    pairs.append_pair("state", state);
-    Ok(pairs.finish())
 }

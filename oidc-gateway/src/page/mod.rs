@@ -1,26 +1,46 @@
 //! The pages that people see: compile-time checked templates, plain forms that work without a script. Ids, names and
 //! headings are a contract that tests in a browser rely on; every value is escaped by the templates.
 
+pub(crate) mod locale;
 pub(crate) mod text;
 
 use askama::Template;
 
 use text::{ENGLISH, Text};
 
+/// The application that a person comes from, as its metadata shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Application {
+    pub(crate) name: String,
+    pub(crate) logo_uri: Option<String>,
+    pub(crate) policy_uri: Option<String>,
+    pub(crate) tos_uri: Option<String>,
+}
+
 /// Asks for name and password. The form sends `username`, `password`, `csrf`, and `cancel=yes` from the other button.
 #[derive(Debug, Template)]
 #[template(path = "login.html")]
 pub(crate) struct Login {
-    pub(crate) client_name: String,
-    pub(crate) logo_uri: Option<String>,
-    pub(crate) policy_uri: Option<String>,
-    pub(crate) tos_uri: Option<String>,
+    pub(crate) text: &'static Text,
+    pub(crate) application: Application,
     /// To begin with: `login_hint`, or what was typed before.
     pub(crate) username: String,
     /// The page's own URL.
     pub(crate) action: String,
     pub(crate) csrf: String,
     pub(crate) problem: Option<Problem>,
+}
+
+/// Asks as whom to go on (`prompt=select_account`). The form sends `account=this|another` and `csrf`.
+#[derive(Debug, Template)]
+#[template(path = "select_account.html")]
+pub(crate) struct SelectAccount {
+    pub(crate) text: &'static Text,
+    pub(crate) application: Application,
+    /// Who is signed in.
+    pub(crate) account: String,
+    pub(crate) action: String,
+    pub(crate) csrf: String,
 }
 
 /// Why the page is shown again. Never whether the name or the password was wrong.
@@ -48,32 +68,49 @@ impl Problem {
 #[derive(Debug, Template)]
 #[template(path = "consent.html")]
 pub(crate) struct Consent {
-    pub(crate) client_name: String,
-    pub(crate) logo_uri: Option<String>,
-    pub(crate) policy_uri: Option<String>,
-    pub(crate) tos_uri: Option<String>,
+    pub(crate) text: &'static Text,
+    pub(crate) application: Application,
     pub(crate) scopes: Vec<ScopeLine>,
+    /// Asked for one by one (OpenID Connect Core §5.5), beside those of the scopes.
+    pub(crate) claims: Vec<String>,
+    /// For labelled scopes.
+    pub(crate) labels: Vec<LabelChoice>,
     /// Who is signed in.
     pub(crate) account: String,
     pub(crate) action: String,
     pub(crate) csrf: String,
 }
 
-/// A scope value by its name, and in words if it is one of ours.
+/// A scope value by its name, and in words if there are any for it.
 #[derive(Debug, Clone)]
 pub(crate) struct ScopeLine {
     pub(crate) name: String,
-    pub(crate) description: &'static str,
+    pub(crate) description: String,
 }
 
 impl ScopeLine {
     /// With our words for the scopes of OpenID Connect Core §5.4 and §11; none for others.
-    pub(crate) fn of(name: &str) -> ScopeLine {
+    pub(crate) fn of(name: &str, text: &Text) -> ScopeLine {
+        ScopeLine::described(name, text.scope(name))
+    }
+
+    /// With the operator's words.
+    pub(crate) fn described(name: &str, description: &str) -> ScopeLine {
         ScopeLine {
             name: name.to_owned(),
-            description: ENGLISH.scope(name),
+            description: description.to_owned(),
         }
     }
+}
+
+/// Which of the person's own labels stands behind a labelled scope.
+#[derive(Debug, Clone)]
+pub(crate) struct LabelChoice {
+    pub(crate) scope: String,
+    /// The name of the form's field.
+    pub(crate) field: String,
+    pub(crate) labels: Vec<String>,
+    pub(crate) suggested: String,
 }
 
 /// "Authorization error": where a redirect would be unsafe.
@@ -88,6 +125,7 @@ pub(crate) struct Error {
 #[derive(Debug, Template)]
 #[template(path = "form_post.html")]
 pub(crate) struct FormPost {
+    pub(crate) text: &'static Text,
     /// The redirect URI.
     pub(crate) action: String,
     pub(crate) fields: Vec<(String, String)>,
@@ -97,27 +135,52 @@ pub(crate) struct FormPost {
 #[derive(Debug, Template)]
 #[template(path = "logout.html")]
 pub(crate) struct LogoutConfirm {
+    pub(crate) text: &'static Text,
     pub(crate) action: String,
     pub(crate) csrf: String,
     /// Who is signed in.
     pub(crate) account: String,
 }
 
-/// "You are logged out".
+/// "You are logged out". With frames or a place to go on to it needs `Response::framing_page`.
 #[derive(Debug, Template)]
 #[template(path = "logged_out.html")]
-pub(crate) struct LoggedOut;
+pub(crate) struct LoggedOut {
+    pub(crate) text: &'static Text,
+    /// Where each application signs the person out (OpenID Connect Front-Channel Logout §3).
+    pub(crate) frames: Vec<String>,
+    /// Where the browser goes when they are done.
+    pub(crate) next: Option<String>,
+    /// Of the page `Applications`, if there are any.
+    pub(crate) applications: Option<String>,
+}
 
 /// "Logout error".
 #[derive(Debug, Template)]
 #[template(path = "logout_error.html")]
 pub(crate) struct LogoutError {
+    pub(crate) text: &'static Text,
     pub(crate) message: &'static str,
     pub(crate) request_id: String,
 }
 
+/// The applications that can be started from here (OpenID Connect Core §4).
+#[derive(Debug, Template)]
+#[template(path = "applications.html")]
+pub(crate) struct Applications {
+    pub(crate) text: &'static Text,
+    pub(crate) links: Vec<Link>,
+}
+
+/// An application and what starts it.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    pub(crate) name: String,
+    pub(crate) url: String,
+}
+
 macro_rules! pages {
-    ($($page:ty)+) => {$(
+    ($($page:ty => $text:expr,)+) => {$(
         impl $page {
             /// As HTML.
             pub(crate) fn render(&self) -> String {
@@ -126,13 +189,24 @@ macro_rules! pages {
 
             /// The words, in the language of the page.
             fn text(&self) -> &'static Text {
-                &ENGLISH
+                let text: fn(&$page) -> &'static Text = $text;
+                text(self)
             }
         }
     )+};
 }
 
-pages!(Login Consent Error FormPost LogoutConfirm LoggedOut LogoutError);
+pages! {
+    Login => |page| page.text,
+    SelectAccount => |page| page.text,
+    Consent => |page| page.text,
+    FormPost => |page| page.text,
+    Error => |_| &ENGLISH,
+    LogoutConfirm => |page| page.text,
+    LoggedOut => |page| page.text,
+    LogoutError => |page| page.text,
+    Applications => |page| page.text,
+}
 
 #[cfg(test)]
 mod tests {
@@ -144,24 +218,43 @@ mod tests {
         Some(format!("https://rp.example/{EVIL}"))
     }
 
-    fn pages() -> [(&'static str, String, &'static [&'static str]); 7] {
+    fn pages() -> [(&'static str, String, &'static [&'static str]); 10] {
         let evil = || EVIL.to_owned();
-        let login = Login {
-            client_name: evil(),
+        let application = || Application {
+            name: evil(),
             logo_uri: link(),
             policy_uri: link(),
             tos_uri: link(),
+        };
+        let login = Login {
+            text: &ENGLISH,
+            application: application(),
             username: evil(),
             action: evil(),
             csrf: evil(),
             problem: Some(Problem::Refused),
         };
+        let select_account = SelectAccount {
+            text: &ENGLISH,
+            application: application(),
+            account: evil(),
+            action: evil(),
+            csrf: evil(),
+        };
         let consent = Consent {
-            client_name: evil(),
-            logo_uri: link(),
-            policy_uri: link(),
-            tos_uri: link(),
-            scopes: vec![ScopeLine::of("email"), ScopeLine::of(EVIL)],
+            text: &ENGLISH,
+            application: application(),
+            scopes: vec![
+                ScopeLine::of("email", &ENGLISH),
+                ScopeLine::of(EVIL, &ENGLISH),
+            ],
+            claims: vec![evil()],
+            labels: vec![LabelChoice {
+                scope: evil(),
+                field: evil(),
+                labels: vec![evil()],
+                suggested: evil(),
+            }],
             account: evil(),
             action: evil(),
             csrf: evil(),
@@ -171,15 +264,31 @@ mod tests {
             request_id: evil(),
         };
         let form_post = FormPost {
+            text: &ENGLISH,
             action: evil(),
             fields: vec![(evil(), evil())],
         };
         let logout = LogoutConfirm {
+            text: &ENGLISH,
             action: evil(),
             csrf: evil(),
             account: evil(),
         };
+        let logged_out = |next: Option<String>| LoggedOut {
+            text: &ENGLISH,
+            frames: vec![evil()],
+            next,
+            applications: Some(evil()),
+        };
+        let applications = Applications {
+            text: &ENGLISH,
+            links: vec![Link {
+                name: evil(),
+                url: evil(),
+            }],
+        };
         let logout_error = LogoutError {
+            text: &ENGLISH,
             message: "why",
             request_id: evil(),
         };
@@ -193,6 +302,15 @@ mod tests {
                     "id=\"password\" name=\"password\"",
                     "id=\"login-submit\"",
                     "id=\"login-cancel\"",
+                ],
+            ),
+            (
+                "select_account",
+                select_account.render(),
+                &[
+                    "<h1>Choose an account</h1>",
+                    "id=\"account-this\"",
+                    "id=\"account-another\"",
                 ],
             ),
             (
@@ -213,8 +331,22 @@ mod tests {
             ("logout", logout.render(), &["id=\"logout-confirm\""]),
             (
                 "logged_out",
-                LoggedOut.render(),
-                &["<h1>You are logged out</h1>"],
+                logged_out(None).render(),
+                &[
+                    "<h1>You are logged out</h1>",
+                    "<iframe",
+                    "id=\"applications\"",
+                ],
+            ),
+            (
+                "logged_out_and_on",
+                logged_out(Some(evil())).render(),
+                &["id=\"logout-continue\"", "assets/front_channel_logout.js"],
+            ),
+            (
+                "applications",
+                applications.render(),
+                &["<h1>Applications</h1>"],
             ),
             (
                 "logout_error",
@@ -243,6 +375,7 @@ mod tests {
         for (name, html, _) in pages() {
             let affirmative = match name {
                 "login" => "login-submit",
+                "select_account" => "account-this",
                 "consent" => "consent-allow",
                 "logout" => "logout-confirm",
                 _ => continue,
@@ -269,6 +402,36 @@ mod tests {
                 "{name}"
             );
             assert!(!html.contains("<script>"), "{name}: no inline script");
+        }
+    }
+
+    #[test]
+    fn languages() {
+        let rows = [
+            ("", "en", "Sign in"),
+            ("it de-AT", "de", "Anmelden"),
+            ("fr", "fr", "Se connecter"),
+        ];
+        for (preferred, language, heading) in rows {
+            let page = Login {
+                text: Text::of(&locale::Locales::parse(preferred)),
+                application: Application {
+                    name: "a".to_owned(),
+                    logo_uri: None,
+                    policy_uri: None,
+                    tos_uri: None,
+                },
+                username: String::new(),
+                action: "b".to_owned(),
+                csrf: "c".to_owned(),
+                problem: None,
+            };
+            let html = page.render();
+            assert!(
+                html.contains(&format!("<html lang=\"{language}\">")),
+                "{preferred}"
+            );
+            assert!(html.contains(&format!("<h1>{heading}</h1>")), "{preferred}");
         }
     }
 }

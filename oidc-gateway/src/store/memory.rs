@@ -27,6 +27,8 @@ struct Values {
     ends: BinaryHeap<Reverse<(Instant, Key)>>,
     // How many writes there were.
     writes: u64,
+    // When each entry is due.
+    queues: HashMap<Key, HashMap<Bytes, Instant>>,
 }
 
 struct Entry {
@@ -282,6 +284,18 @@ impl Store for Memory {
         })
     }
 
+    fn put_new_and_swap<'a>(
+        &'a self,
+        beside: &'a Write,
+        before: &'a Stored,
+        after: &'a Write,
+    ) -> Answer<'a, (bool, Swap)> {
+        Box::pin(async move {
+            let is_new = self.put_new(beside).await?;
+            Ok((is_new, self.swap(before, after).await?))
+        })
+    }
+
     fn delete<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, u64> {
         now(|now| {
             let mut values = self.lock();
@@ -296,6 +310,52 @@ impl Store for Memory {
                 }
             }
             Ok(deleted)
+        })
+    }
+
+    fn enqueue<'a>(
+        &'a self,
+        queue: &'a Key,
+        entries: &'a [Bytes],
+        after: Duration,
+    ) -> Answer<'a, ()> {
+        now(|now| {
+            let mut values = self.lock();
+            let queue = values.queues.entry(queue.clone()).or_default();
+            if queue.len() + entries.len() > MOST {
+                return Err(Unavailable("a queue in memory is full".to_owned()));
+            }
+            queue.extend(entries.iter().map(|entry| (entry.clone(), now + after)));
+            Ok(())
+        })
+    }
+
+    fn due<'a>(&'a self, queue: &'a Key, most: usize, lease: Duration) -> Answer<'a, Vec<Bytes>> {
+        now(|now| {
+            let mut values = self.lock();
+            let Some(queue) = values.queues.get_mut(queue) else {
+                return Ok(Vec::new());
+            };
+            let mut due: Vec<(Instant, Bytes)> = queue
+                .iter()
+                .filter(|(_, due)| **due <= now)
+                .map(|(entry, due)| (*due, entry.clone()))
+                .collect();
+            due.sort();
+            due.truncate(most);
+            let taken = due.into_iter().map(|(_, entry)| entry);
+            let taken: Vec<Bytes> = taken.collect();
+            queue.extend(taken.iter().map(|entry| (entry.clone(), now + lease)));
+            Ok(taken)
+        })
+    }
+
+    fn dequeue<'a>(&'a self, queue: &'a Key, entry: &'a Bytes) -> Answer<'a, ()> {
+        now(|_| {
+            if let Some(queue) = self.lock().queues.get_mut(queue) {
+                queue.remove(entry);
+            }
+            Ok(())
         })
     }
 

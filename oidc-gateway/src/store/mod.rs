@@ -140,8 +140,32 @@ pub trait Store: Send + Sync {
     /// Replaces a SPENT value or a plain one if nobody has written it since `before` was read. The state stays.
     fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap>;
 
+    /// `put_new` of what belongs beside a value and then `swap`, in one round trip: whether the one was written, and what
+    /// became of the other. Neither depends on the other.
+    fn put_new_and_swap<'a>(
+        &'a self,
+        beside: &'a Write,
+        before: &'a Stored,
+        after: &'a Write,
+    ) -> Answer<'a, (bool, Swap)>;
+
     /// Deletes; says how many were there.
     fn delete<'a>(&'a self, keys: &'a [Key]) -> Answer<'a, u64>;
+
+    /// Puts entries into a queue, or back into it, due `after` so long. An entry is in it once.
+    fn enqueue<'a>(
+        &'a self,
+        queue: &'a Key,
+        entries: &'a [Bytes],
+        after: Duration,
+    ) -> Answer<'a, ()>;
+
+    /// Takes at most so many entries that are due, the longest due first. Each is due again after the lease, unless it
+    /// is removed by then.
+    fn due<'a>(&'a self, queue: &'a Key, most: usize, lease: Duration) -> Answer<'a, Vec<Bytes>>;
+
+    /// Removes an entry.
+    fn dequeue<'a>(&'a self, queue: &'a Key, entry: &'a Bytes) -> Answer<'a, ()>;
 
     /// Whether the store answers.
     fn ping(&self) -> Answer<'_, ()>;

@@ -44,6 +44,12 @@ impl Tag {
         is_canonical::<TAG, 16>(text).then(|| Tag(text.to_owned()))
     }
 
+    /// The tag of what is issued beside a code, and ends with what comes of that.
+    pub fn beside(&self) -> Tag {
+        let hash = Sha256::digest(format!("beside {}", self.0));
+        Tag(URL_SAFE_NO_PAD.encode(&hash[..16]))
+    }
+
     /// The tag's 22 characters.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -127,14 +133,34 @@ impl Key {
         Key(format!("s:{}", hash_of("session", &[cookie])))
     }
 
+    /// That a session was ended, by its public name: what must end with it asks here.
+    pub fn session_ended(sid: &str) -> Key {
+        Key(format!("e:{}", hash_of("session_ended", &[sid])))
+    }
+
     /// A login or consent in progress.
     pub fn interaction(id: &str) -> Key {
         Key(format!("i:{}", hash_of("interaction", &[id])))
     }
 
+    /// Things to be done, of one kind.
+    pub fn queue(kind: &'static str) -> Key {
+        Key(format!("q:{kind}"))
+    }
+
     /// What a user allowed a client.
     pub fn consent(subject: &str, client_id: &str) -> Key {
         Key(format!("c:{}", hash_of("consent", &[subject, client_id])))
+    }
+
+    /// A client that registered itself.
+    pub fn client(client_id: &str) -> Key {
+        Key(format!("k:{}", hash_of("client", &[client_id])))
+    }
+
+    /// That an initial access token was used, by its hash.
+    pub fn initial_access_token(hash: &str) -> Key {
+        Key(format!("t:{}", hash_of("initial_access_token", &[hash])))
     }
 
     /// The `jti` of a client's assertion (RFC 7523 §3).
@@ -188,6 +214,14 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_has_one_beside_it() {
+        let tag = Tag::random(&Random::new().unwrap());
+        assert_eq!(tag.beside(), tag.beside());
+        assert_ne!(tag.beside(), tag);
+        assert_eq!(Tag::parse(tag.beside().as_str()), Some(tag.beside()));
+    }
+
+    #[test]
     fn names_do_not_collide() {
         let random = Random::new().unwrap();
         let tag = Tag::random(&random);
@@ -196,6 +230,7 @@ mod tests {
             Key::code(&tag),
             Key::revoked(&tag, "x"),
             Key::session("x"),
+            Key::session_ended("x"),
             Key::interaction("x"),
             Key::consent("x", "yz"),
             Key::consent("xy", "z"),

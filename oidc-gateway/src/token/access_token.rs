@@ -2,16 +2,19 @@
 
 use proto::v1::Profile;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::Order;
+use super::claims::Asking;
+use super::protection::Outgoing;
+use super::{Order, issuer};
 use crate::client::Client;
 use crate::clock::seconds;
 use crate::jose::alg::Algorithm;
 use crate::json;
-use crate::keys::Item;
 use crate::provider::Provider;
 use crate::scope::{OPENID, Scope};
 use crate::store::table::Tag;
+use crate::user::custom::Target;
 
 /// The purpose of the rings that sign JWT access tokens.
 pub(crate) const PURPOSE: &str = "access-token";
@@ -22,6 +25,7 @@ const CLIENTS_OWN: &str = "c.";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) client_id: String,
+    /// As the client knows the person; or the client's own.
     pub(crate) sub: String,
     pub(crate) scope: Scope,
     pub(crate) aud: Vec<String>,
@@ -61,6 +65,8 @@ struct Claims<'a> {
     acr: &'a str,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     amr: &'a [String],
+    #[serde(flatten)]
+    configured: Map<String, Value>,
 }
 
 /// RFC 7519 §4.1.3: a sole audience may be a string.
@@ -72,13 +78,22 @@ enum OneOrMany {
 }
 
 /// A JWT to be signed.
-pub(super) fn jwt(provider: &Provider, order: &Order<'_>, algorithm: Algorithm) -> Item {
+pub(super) fn jwt<'a>(
+    provider: &Provider,
+    order: &Order<'a>,
+    algorithm: Algorithm,
+) -> Outgoing<'a> {
     let grant = order.grant;
     let signed_in = grant.signed_in.as_ref();
     let mut audience = audience(provider, order.client, order.scope);
+    let asking = Asking {
+        client: order.client,
+        grant,
+        scope: order.scope,
+    };
     let claims = Claims {
-        iss: &provider.issuer,
-        sub: &grant.sub,
+        iss: issuer(provider),
+        sub: grant.subject(),
         aud: match (audience.pop(), audience.is_empty()) {
             (Some(one), true) => OneOrMany::One(one),
             (last, _) => OneOrMany::Many(audience.into_iter().chain(last).collect()),
@@ -94,13 +109,16 @@ pub(super) fn jwt(provider: &Provider, order: &Order<'_>, algorithm: Algorithm) 
         auth_time: signed_in.map(|signed_in| signed_in.auth_time),
         acr: signed_in.map_or("", |signed_in| signed_in.acr.as_str()),
         amr: signed_in.map_or(&[], |signed_in| signed_in.amr.as_slice()),
+        configured: asking.configured(provider, Target::AccessToken),
     };
-    Item {
+    Outgoing {
         profile: Profile::AccessToken,
         purpose: PURPOSE,
         algorithm,
+        encryption: None,
+        client: order.client,
         claims: json::write(&claims),
-        hash_of: None,
+        hash_of: &[],
     }
 }
 

@@ -1,16 +1,19 @@
 //! Access tokens that come back (RFC 6750, RFC 7662): found, or verified by the key-service, and then held against
 //! everything that may have ended them since.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::access_token::{PURPOSE, Record, audience, tag_of};
+use super::issuer;
+use crate::client::Client;
 use crate::clock::seconds;
 use crate::error::Failure;
 use crate::grant::family::{Family, Opaque};
-use crate::grant::{in_good_standing, revoke};
+use crate::grant::{Grant, in_good_standing, refresh_token, revoke};
 use crate::jose::alg::Algorithm;
 use crate::jose::jwt::numeric_date;
 use crate::json;
@@ -39,6 +42,10 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Access {
     pub(crate) record: Record,
+    /// Whom it was issued to.
+    pub(crate) client: Arc<Client>,
+    /// For what: the scope of the token itself is in the record, and may be narrower.
+    pub(crate) grant: Grant,
     jti: Option<String>,
     /// What revoking it does.
     ending: Ending,
@@ -91,23 +98,24 @@ pub(crate) async fn find(
     request_id: &str,
     token: &str,
 ) -> Result<Option<Found>, Failure> {
-    let found = known(provider, request_id, token).await?;
-    Ok(found.filter(|found| {
-        let (client_id, sub, is_persons) = match found {
-            Found::AccessToken(access) => {
-                let record = &access.record;
-                (&record.client_id, &record.sub, record.is_persons)
-            }
-            Found::RefreshToken { family, .. } => {
-                (&family.grant.client_id, &family.grant.sub, true)
-            }
-            Found::Replaced { .. } => return false,
-        };
-        match is_persons {
-            true => in_good_standing(provider, client_id, sub),
-            false => provider.clients.find(client_id).is_some(),
+    let Some(found) = known(provider, request_id, token).await? else {
+        return Ok(None);
+    };
+    let is_good = match &found {
+        // Its client has been looked up.
+        Found::AccessToken(access) => {
+            !access.record.is_persons
+                || in_good_standing(provider, &access.client, &access.grant.sub)
         }
-    }))
+        Found::RefreshToken { family, .. } => {
+            let grant = &family.grant;
+            let client = provider.client(&grant.client_id).await?;
+            client.is_some_and(|client| in_good_standing(provider, &client, &grant.sub))
+                && !refresh_token::has_ended(provider, grant).await?
+        }
+        Found::Replaced { .. } => false,
+    };
+    Ok(is_good.then_some(found))
 }
 
 /// Both kinds of reference, and where an access token may have moved to, are read in one round trip.
@@ -148,21 +156,23 @@ async fn reference(provider: &Provider, token: &TaggedToken) -> Result<Option<Fo
             });
         }
     };
-    let grant = &family.grant;
-    let Some(client) = provider.clients.find(&grant.client_id) else {
+    let scope = access.scope(&family).clone();
+    let grant = family.grant;
+    let Some(client) = provider.client(&grant.client_id).await? else {
         return Ok(None);
     };
-    let scope = access.scope(&family);
     Ok(Some(Found::AccessToken(Access {
         record: Record {
             client_id: grant.client_id.clone(),
-            sub: grant.sub.clone(),
-            scope: scope.clone(),
-            aud: audience(provider, client, scope),
+            sub: grant.subject().to_owned(),
+            scope,
+            aud: audience(provider, &client, &grant.scope),
             iat: access.iat,
             exp: access.exp,
             is_persons: grant.signed_in.is_some(),
         },
+        client,
+        grant,
         jti: None,
         ending,
     })))
@@ -172,7 +182,7 @@ async fn jwt(provider: &Provider, request_id: &str, token: &str) -> Result<Optio
     // RFC 9068 §4: the typ keeps an ID token or a logout token from passing as an access token.
     let expected = Expected {
         typ: &["at+jwt"],
-        algorithms: Algorithm::ALL,
+        algorithms: Algorithm::ASYMMETRIC,
     };
     let verified = provider
         .keys
@@ -193,10 +203,32 @@ async fn jwt(provider: &Provider, request_id: &str, token: &str) -> Result<Optio
     let [family, revoked] = values.as_slice() else {
         return Ok(None);
     };
-    let is_good =
-        revoked.is_none() && (!is_family || family.is_some()) && record.exp > provider.clock.now();
-    Ok(is_good.then_some(Found::AccessToken(Access {
+    if revoked.is_some() || record.exp <= provider.clock.now() {
+        return Ok(None);
+    }
+    let grant = match (is_family, family) {
+        // The claims have the name that the client knows the person by; we know our own.
+        (true, Some(family)) => json::read::<Family>(family.value())
+            .map(|family| family.grant)
+            .filter(|grant| grant.client_id == record.client_id),
+        (true, None) => None,
+        (false, _) => Some(Grant {
+            client_id: record.client_id.clone(),
+            sub: record.sub.clone(),
+            scope: record.scope.clone(),
+            ..Grant::default()
+        }),
+    };
+    let Some(grant) = grant else {
+        return Ok(None);
+    };
+    let Some(client) = provider.client(&grant.client_id).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Found::AccessToken(Access {
         record,
+        client,
+        grant,
         jti: Some(jti),
         ending: Ending::Note(note),
     })))
@@ -204,7 +236,7 @@ async fn jwt(provider: &Provider, request_id: &str, token: &str) -> Result<Optio
 
 fn of_claims(provider: &Provider, claims: &Map<String, Value>) -> Option<(Record, String)> {
     let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-    if claims.get("iss")?.as_str()? != &*provider.issuer {
+    if claims.get("iss")?.as_str()? != issuer(provider) {
         return None;
     }
     let aud = match claims.get("aud")? {

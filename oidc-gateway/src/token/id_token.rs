@@ -1,19 +1,42 @@
-//! The ID token (OpenID Connect Core §2): who signed in, when and how. Claims about the person are for userinfo.
+//! The ID token (OpenID Connect Core §2): who signed in, when and how. Claims about the person are for userinfo, unless
+//! they were asked for here.
 
 use proto::v1::Profile;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{IdToken, Order};
+use super::claims::{Asking, Breadth};
+use super::protection::Outgoing;
+use super::{IdToken, Order, issuer};
 use crate::clock::seconds;
-use crate::error::{Code, Failure, Refusal};
 use crate::jose::alg::Algorithm;
 use crate::json;
-use crate::keys::{Expected, Item, VerificationKey};
 use crate::provider::Provider;
 
 /// The purpose of the rings that sign it.
 pub(crate) const PURPOSE: &str = "id-token";
+
+/// `[id_token]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Whether a refresh gives a new one, where the code came alone. Default: true.
+    pub refresh_authorization_code: bool,
+    /// Whether a refresh gives a new one, where the code came beside a token. Default: true.
+    pub refresh_hybrid: bool,
+    /// Whether the claims of the scopes are in every one, not only where there is no access token. Default: false.
+    pub scope_claims: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            refresh_authorization_code: true,
+            refresh_hybrid: true,
+            scope_claims: false,
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct Claims<'a> {
@@ -30,20 +53,58 @@ struct Claims<'a> {
     azp: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     at_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    c_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<&'a str>,
+    #[serde(flatten)]
+    about: Map<String, Value>,
 }
 
-/// What is to be signed. `opaque`: the access token beside it, unless that one is signed in the same call.
-pub(super) fn item(provider: &Provider, order: &Order<'_>, opaque: Option<&str>) -> Option<Item> {
-    let algorithm = order.client.id_token_algorithm;
-    let (nonce, is_first) = match order.id_token {
-        IdToken::First { nonce } => (nonce, true),
-        _ => (None, false),
+/// The access token that the ID token goes with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Beside<'a> {
+    Nothing,
+    Opaque(&'a str),
+    /// Signed in the same call, before it.
+    Jwt,
+}
+
+/// What is to be signed; `None`: there is no person.
+pub(super) fn outgoing<'a>(
+    provider: &Provider,
+    order: &Order<'a>,
+    beside: Beside<'_>,
+) -> Option<Outgoing<'a>> {
+    let client = order.client;
+    let algorithm = client.id_token.signed.unwrap_or(Algorithm::RS256);
+    // S2-14: hashes bind what comes in one answer; a renewed one has neither (§12.2).
+    let (nonce, code, is_renewed) = match order.id_token {
+        IdToken::First { nonce } => (nonce, None, false),
+        IdToken::FrontChannel { nonce, code } => (nonce, code, false),
+        IdToken::None | IdToken::Renewed => (None, None, true),
+    };
+    let is_alone = matches!(
+        (order.id_token, beside),
+        (IdToken::FrontChannel { code: None, .. }, Beside::Nothing)
+    );
+    let breadth = match is_alone || provider.config.id_token.scope_claims {
+        true => Breadth::Scopes,
+        false => Breadth::Asked,
+    };
+    let asking = Asking {
+        client,
+        grant: order.grant,
+        scope: order.scope,
     };
     let grant = order.grant;
     let signed_in = grant.signed_in.as_ref()?;
+    // Front-Channel Logout §3, Back-Channel Logout §2.1: for clients that are told when the session ends.
+    let is_told =
+        client.frontchannel_logout_uri.is_some() || client.backchannel_logout_uri.is_some();
     let claims = Claims {
-        iss: &provider.issuer,
-        sub: &grant.sub,
+        iss: issuer(provider),
+        sub: grant.subject(),
         aud: &grant.client_id,
         exp: order.now + seconds(provider.config.tokens.id_token),
         iat: order.now,
@@ -52,62 +113,33 @@ pub(super) fn item(provider: &Provider, order: &Order<'_>, opaque: Option<&str>)
         acr: &signed_in.acr,
         amr: &signed_in.amr,
         azp: &grant.client_id,
-        at_hash: opaque
-            .filter(|_| is_first)
-            .map(|token| algorithm.left_half_hash(token)),
+        at_hash: match beside {
+            Beside::Opaque(token) if !is_renewed => Some(algorithm.left_half_hash(token)),
+            _ => None,
+        },
+        c_hash: code.map(|code| algorithm.left_half_hash(code)),
+        sid: signed_in.sid.as_deref().filter(|_| is_told),
+        about: asking.id_token(provider, breadth),
     };
-    Some(Item {
+    Some(Outgoing {
         profile: Profile::IdToken,
         purpose: PURPOSE,
         algorithm,
+        encryption: client.id_token.encrypted,
+        client,
         claims: json::write(&claims),
-        // The access token is the item before this one.
-        hash_of: (is_first && opaque.is_none()).then_some(("at_hash", 0)),
+        hash_of: match beside {
+            Beside::Jwt if !is_renewed => &[("at_hash", 0)],
+            _ => &[],
+        },
     })
 }
 
-/// A hint longer than this is none of ours: octets.
-const LONGEST_HINT: usize = 16 * 1024;
-
-/// Whom and which client an ID token of ours names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hint {
-    pub(crate) subject: String,
-    pub(crate) client_id: String,
-}
-
-impl Hint {
-    /// Verifies an `id_token_hint` (OpenID Connect Core §3.1.2.1, RP-Initiated Logout §2). It may have expired.
-    pub(crate) async fn parse(
-        provider: &Provider,
-        request_id: &str,
-        hint: &str,
-    ) -> Result<Result<Hint, Refusal>, Failure> {
-        const REFUSED: Refusal = Refusal::new(
-            Code::InvalidRequest,
-            "id_token_hint is not an ID token of this provider",
-        );
-        if hint.len() > LONGEST_HINT {
-            return Ok(Err(REFUSED));
-        }
-        let expected = Expected {
-            typ: &["JWT"],
-            algorithms: Algorithm::ALL,
-        };
-        let key = VerificationKey::Own(PURPOSE);
-        let verified = provider
-            .keys
-            .verify(request_id, hint, &expected, key)
-            .await?;
-        let hint = verified.and_then(|verified| Hint::of(&verified.claims, &provider.issuer));
-        Ok(hint.ok_or(REFUSED))
-    }
-
-    fn of(claims: &Map<String, Value>, issuer: &str) -> Option<Hint> {
-        let text = |name: &str| claims.get(name).and_then(Value::as_str);
-        (text("iss")? == issuer).then_some(Hint {
-            subject: text("sub")?.to_owned(),
-            client_id: text("aud")?.to_owned(),
-        })
+/// Whether a refresh of this grant gives a new one.
+pub(crate) fn is_renewed(provider: &Provider, is_hybrid: bool) -> bool {
+    let settings = &provider.config.id_token;
+    match is_hybrid {
+        true => settings.refresh_hybrid,
+        false => settings.refresh_authorization_code,
     }
 }

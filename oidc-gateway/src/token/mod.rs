@@ -1,9 +1,17 @@
-//! Tokens: what goes into them, and the one call that signs all of a response's.
+//! Tokens: what goes into them, and the one call that signs, and encrypts, all of a response's.
 
 pub(crate) mod access_token;
 pub(crate) mod bearer;
+pub(crate) mod claims;
+pub(crate) mod front_channel;
+pub(crate) mod hint;
 pub(crate) mod id_token;
+pub(crate) mod logout_token;
+pub(crate) mod protection;
 
+pub(crate) use front_channel::{FrontChannel, front_channel};
+
+use self::id_token::Beside;
 use crate::client::metadata::GrantType;
 use crate::client::{AccessToken, Client};
 use crate::clock::seconds;
@@ -36,6 +44,11 @@ pub(crate) enum IdToken<'a> {
     None,
     /// With the nonce of the request (OpenID Connect Core §3.1.3.6).
     First { nonce: Option<&'a str> },
+    /// From the authorization endpoint, with the code that goes beside it (OpenID Connect Core §3.2.2.10, §3.3.2.11).
+    FrontChannel {
+        nonce: Option<&'a str>,
+        code: Option<&'a str>,
+    },
     /// From a refresh token: no nonce, no at_hash (OpenID Connect Core §12.2).
     Renewed,
 }
@@ -51,29 +64,32 @@ pub(crate) struct Tokens {
     pub(crate) id_token: Option<String>,
 }
 
+/// "iss" of what we issue: the issuer, unless the configuration names another for its clients' sake.
+pub(crate) fn issuer(provider: &Provider) -> &str {
+    let another = provider.config.tokens.issuer.as_deref();
+    another.unwrap_or(&provider.issuer)
+}
+
 /// Makes the tokens; at most one call to the key-service.
 pub(crate) async fn make(
     provider: &Provider,
     request_id: &str,
     order: &Order<'_>,
 ) -> Result<Tokens, Failure> {
-    let expires_in = provider.config.tokens.access_token;
-    let mut items = Vec::with_capacity(2);
-    let opaque = match order.client.access_token {
-        AccessToken::Opaque => Some(order.token.as_string()),
-        AccessToken::Jwt(algorithm) => {
-            items.push(access_token::jwt(provider, order, algorithm));
-            None
-        }
+    let (opaque, mut outgoing) = match order.client.access_token {
+        AccessToken::Opaque => (Some(order.token.as_string()), Vec::new()),
+        AccessToken::Jwt(algorithm) => (None, vec![access_token::jwt(provider, order, algorithm)]),
     };
     if order.id_token != IdToken::None {
-        items.extend(id_token::item(provider, order, opaque.as_deref()));
+        let beside = opaque.as_deref().map_or(Beside::Jwt, Beside::Opaque);
+        outgoing.extend(id_token::outgoing(provider, order, beside));
     }
-    let mut signed = match items.is_empty() {
+    let signed = match outgoing.is_empty() {
         true => Vec::new(),
-        false => provider.keys.sign(request_id, items).await?,
-    }
-    .into_iter();
+        false => protection::sign(provider, request_id, &outgoing).await?,
+    };
+    let mut signed = signed.into_iter();
+    let expires_in = provider.config.tokens.access_token;
     let kept = opaque.is_some().then(|| {
         let times = (order.now, order.now + seconds(expires_in));
         Opaque::of(&order.token, order.scope, order.grant, times)
@@ -94,8 +110,12 @@ pub(crate) fn rings(client: &Client) -> impl Iterator<Item = (&'static str, Algo
         AccessToken::Jwt(algorithm) => Some((access_token::PURPOSE, algorithm)),
         AccessToken::Opaque => None,
     };
-    let id_token = client
-        .may_use(GrantType::AuthorizationCode)
-        .then_some((id_token::PURPOSE, client.id_token_algorithm));
-    access_token.into_iter().chain(id_token)
+    let has_people =
+        client.may_use(GrantType::AuthorizationCode) || client.may_use(GrantType::Implicit);
+    let for_people = [client.id_token.signed, client.userinfo.signed]
+        .into_iter()
+        .flatten()
+        .filter(move |algorithm| has_people && !algorithm.is_symmetric())
+        .map(|algorithm| (id_token::PURPOSE, algorithm));
+    access_token.into_iter().chain(for_people)
 }

@@ -1,11 +1,12 @@
 //! The users of the configuration: `[[users]]` and `users_file`, checked as a whole.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::label::{Labelled, Labels};
 use super::{User, claims};
 use crate::password::PasswordHash;
 use crate::secret::Secret;
@@ -28,6 +29,12 @@ pub struct Entry {
     /// for the scope of the same name.
     #[serde(default)]
     pub claims: Map<String, Value>,
+    /// E-mail addresses by the person's own labels, for scopes such as `user:email:billing`.
+    #[serde(default)]
+    pub emails: BTreeMap<String, Labelled>,
+    /// Telephone numbers, likewise.
+    #[serde(default)]
+    pub phones: BTreeMap<String, Labelled>,
 }
 
 /// Why users cannot be used: a sentence for whoever wrote them.
@@ -83,6 +90,16 @@ impl Directory {
         self.by_subject.get(subject)
     }
 
+    /// The languages that claims are given in (OpenID Connect Core §5.2), for the discovery document.
+    pub(crate) fn claims_locales(&self) -> BTreeSet<&str> {
+        let users = self.by_subject.values();
+        users
+            .flat_map(|user| user.claims.keys())
+            .filter(|name| !name.contains("://"))
+            .filter_map(|name| name.split_once('#').map(|(_, tag)| tag))
+            .collect()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.by_subject.len()
@@ -118,12 +135,18 @@ fn user(entry: Entry) -> Result<User, String> {
     for (name, value) in &entry.claims {
         claims::check(name, value)?;
     }
+    let labels = Labels {
+        emails: entry.emails,
+        phones: entry.phones,
+    };
+    labels.check()?;
     Ok(User {
         password_hash: PasswordHash::parse(entry.password_hash.expose())
             .map_err(|error| format!("password_hash: {error}"))?,
         subject,
         username: entry.username,
         claims: entry.claims,
+        labels,
         disabled: entry.disabled,
     })
 }
@@ -199,6 +222,27 @@ mod tests {
                 &["username = 'a'\nclaims.name = 1"],
                 "`name` must be a string",
             ),
+            (
+                &[
+                    "username = 'a'\nclaims.'name#ja-Kana-JP' = 'A'\nclaims.'https://rp.example/x#y' = 1",
+                ],
+                "1 users",
+            ),
+            (
+                &["username = 'a'\nclaims.'name#ja_JP' = 'A'"],
+                "`ja_JP` is no language tag",
+            ),
+            (
+                &["username = 'a'\nclaims.'sub#de' = 'A'"],
+                "`sub#de` cannot be set",
+            ),
+            (
+                &[
+                    "username = 'a'\nemails = { main = 'a@b', work = { value = 'c@d', validated = true } }",
+                ],
+                "1 users",
+            ),
+            (&["username = 'a'\nphones = { 'a b' = '+1' }"], "label"),
             (&["username = 'a'\nnick = 'b'"], "unknown field"),
         ] {
             let outcome = outcome(entries);
@@ -214,6 +258,8 @@ mod tests {
             password_hash: Secret::new(PasswordHash::of_generated("x").as_str().to_owned()),
             disabled: false,
             claims: Map::new(),
+            emails: BTreeMap::new(),
+            phones: BTreeMap::new(),
         };
         let directory = Directory::of(vec![entry("a", "1"), entry("b", "2")]).unwrap();
         assert_eq!(directory.by_username("b").unwrap().subject, "2");

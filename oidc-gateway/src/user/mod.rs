@@ -1,7 +1,10 @@
 //! Users: who can sign in, and what may be told about them.
 
 pub(crate) mod claims;
+pub mod custom;
 pub mod directory;
+pub mod label;
+pub(crate) mod subject;
 
 use serde_json::{Map, Value};
 
@@ -20,6 +23,8 @@ pub struct User {
     pub password_hash: PasswordHash,
     /// Standard claims by their names (OpenID Connect Core §5.1), and others that the configuration adds.
     pub claims: Map<String, Value>,
+    /// Addresses and numbers by the person's own labels.
+    pub labels: label::Labels,
     /// Neither can sign in nor be given tokens for.
     pub disabled: bool,
 }

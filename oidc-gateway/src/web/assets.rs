@@ -1,4 +1,4 @@
-//! The files that pages refer to, compiled in: a style sheet and the one script.
+//! The files that pages refer to, compiled in: a style sheet and the few scripts.
 
 use std::sync::LazyLock;
 
@@ -23,6 +23,18 @@ static FORM_POST: LazyLock<Document> = LazyLock::new(|| {
         "text/javascript; charset=utf-8",
     )
 });
+static CHECK_SESSION: LazyLock<Document> = LazyLock::new(|| {
+    document(
+        include_bytes!("../../assets/check_session.js"),
+        "text/javascript; charset=utf-8",
+    )
+});
+static FRONT_CHANNEL_LOGOUT: LazyLock<Document> = LazyLock::new(|| {
+    document(
+        include_bytes!("../../assets/front_channel_logout.js"),
+        "text/javascript; charset=utf-8",
+    )
+});
 static ICON: LazyLock<Document> =
     LazyLock::new(|| document(include_bytes!("../../assets/signet.svg"), "image/svg+xml"));
 
@@ -40,6 +52,8 @@ pub(super) fn answer(request: &Request) -> Response {
     let document = match name {
         "signet.css" => &STYLE,
         "form_post.js" => &FORM_POST,
+        "check_session.js" => &CHECK_SESSION,
+        "front_channel_logout.js" => &FRONT_CHANNEL_LOGOUT,
         "signet.svg" => &ICON,
         _ => return failure::not_found(),
     };

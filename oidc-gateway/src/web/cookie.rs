@@ -1,5 +1,6 @@
 //! Our cookies: `__Host-`, Secure, HttpOnly, SameSite=Lax, the whole host (RFC 6265bis §4.1.3.2). With an issuer on
-//! plain http, which the configuration allows on loopback only, a browser would refuse the prefix: then without.
+//! plain http, which the configuration allows on loopback only, a browser would refuse the prefix: then without. One of
+//! them is made to be read, by the script of our own page within relying parties' pages, and opens nothing.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub(crate) enum Cookie {
     Session,
     /// A random value that tells one browser from another: forms and interactions are bound to it.
     Browser,
+    /// Session Management 1.0 §4.2: changes when the session does.
+    State,
 }
 
 /// How cookies are named and set.
@@ -36,6 +39,8 @@ impl Policy {
             (Cookie::Session, false) => "signet-session",
             (Cookie::Browser, true) => "__Host-signet-browser",
             (Cookie::Browser, false) => "signet-browser",
+            (Cookie::State, true) => "__Host-signet-state",
+            (Cookie::State, false) => "signet-state",
         }
     }
 
@@ -57,10 +62,13 @@ impl Policy {
     /// Sets a cookie; without `lives` it ends with the browser's session. `value` is one that we made.
     pub(crate) fn set(self, cookie: Cookie, value: &str, lives: Option<Duration>) -> HeaderValue {
         debug_assert!(is_ours(value));
-        let mut line = format!(
-            "{}={value}; Path=/; HttpOnly; SameSite=Lax",
-            self.name(cookie)
-        );
+        let attributes = match (cookie, self.secure) {
+            (Cookie::Session | Cookie::Browser, _) => "HttpOnly; SameSite=Lax",
+            (Cookie::State, true) => "SameSite=None",
+            // Not without Secure; but a port makes no other site, and on one machine all are one.
+            (Cookie::State, false) => "SameSite=Lax",
+        };
+        let mut line = format!("{}={value}; Path=/; {attributes}", self.name(cookie));
         if self.secure {
             line.push_str("; Secure");
         }
@@ -91,19 +99,32 @@ mod tests {
     #[test]
     fn attributes() {
         let minute = Some(Duration::from_secs(60));
+        let (https, http) = ("https://id.example", "http://127.0.0.1:8080");
         let rows = [
             (
-                "https://id.example",
+                https,
+                Cookie::Session,
                 "__Host-signet-session=v; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=60",
             ),
             (
-                "http://127.0.0.1:8080",
+                http,
+                Cookie::Session,
                 "signet-session=v; Path=/; HttpOnly; SameSite=Lax; Max-Age=60",
             ),
+            (
+                https,
+                Cookie::State,
+                "__Host-signet-state=v; Path=/; SameSite=None; Secure; Max-Age=60",
+            ),
+            (
+                http,
+                Cookie::State,
+                "signet-state=v; Path=/; SameSite=Lax; Max-Age=60",
+            ),
         ];
-        for (issuer, expected) in rows {
+        for (issuer, cookie, expected) in rows {
             let policy = Policy::of_issuer(issuer);
-            assert_eq!(policy.set(Cookie::Session, "v", minute), expected);
+            assert_eq!(policy.set(cookie, "v", minute), expected);
         }
     }
 

@@ -3,10 +3,11 @@
 
 use http::header::{ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
 
 use super::router::{Endpoint, Methods};
 use super::{Request, Response};
-use crate::error::{Body, Code, Failure, Refusal};
+use crate::error::{self, Body, Code, Failure, Refusal};
 use crate::page;
 
 const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"signet\", charset=\"UTF-8\"");
@@ -14,7 +15,13 @@ const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"signet\"");
 const SOON: HeaderValue = HeaderValue::from_static("1");
 
 /// The answer to a request that an endpoint did not fulfil.
-pub(super) fn answer(failure: Failure, endpoint: Endpoint, request: &Request) -> Response {
+pub(super) fn answer(
+    failure: Failure,
+    endpoint: Endpoint,
+    request: &Request,
+    errors: &error::Settings,
+) -> Response {
+    let json = |status, refusal: Refusal| json(status, refusal, errors.page(refusal.code));
     let page = |status, message| {
         let request_id = request.id().as_str().to_owned();
         Response::page(
@@ -30,8 +37,8 @@ pub(super) fn answer(failure: Failure, endpoint: Endpoint, request: &Request) ->
     match failure {
         Failure::Page(message) => page(StatusCode::BAD_REQUEST, message),
         Failure::Json(refusal) if is_page => page(StatusCode::BAD_REQUEST, refusal.description),
-        Failure::Json(refusal) => refused(refusal),
-        Failure::Bearer(refusal) => bearer(refusal),
+        Failure::Json(refusal) => refused(refusal, errors),
+        Failure::Bearer(refusal) => challenge(refusal, "signet", Verbosity::default()),
         Failure::Unavailable(reason) => {
             tracing::warn!(
                 request_id = request.id().as_str(),
@@ -48,6 +55,20 @@ pub(super) fn answer(failure: Failure, endpoint: Endpoint, request: &Request) ->
             };
             response.with_header(RETRY_AFTER, SOON)
         }
+        Failure::Metadata {
+            code,
+            member,
+            sentence,
+        } => described(
+            StatusCode::BAD_REQUEST,
+            code,
+            &format!("{member} {sentence}"),
+        ),
+        Failure::TooOften(wait) => {
+            let refusal = Refusal::new(Code::SlowDown, "too many requests: try again later");
+            let seconds = HeaderValue::from(wait.as_secs() + 1);
+            json(StatusCode::TOO_MANY_REQUESTS, refusal).with_header(RETRY_AFTER, seconds)
+        }
         Failure::Body(wrong) => {
             let (status, description) = body(wrong);
             match is_page {
@@ -59,7 +80,7 @@ pub(super) fn answer(failure: Failure, endpoint: Endpoint, request: &Request) ->
 }
 
 /// There is nothing of that name.
-pub(super) fn not_found() -> Response {
+pub(crate) fn not_found() -> Response {
     Response::text("Not found\n").with_status(StatusCode::NOT_FOUND)
 }
 
@@ -78,10 +99,15 @@ pub(super) fn method_not_allowed(methods: Methods) -> Response {
 }
 
 /// "Logout error": a request for logout that must not be followed (RP-Initiated Logout §4).
-pub(crate) fn logout_error(message: &'static str, request: &Request) -> Response {
+pub(crate) fn logout_error(
+    message: &'static str,
+    text: &'static page::text::Text,
+    request: &Request,
+) -> Response {
     let request_id = request.id().as_str().to_owned();
     Response::page(
         page::LogoutError {
+            text,
             message,
             request_id,
         }
@@ -95,7 +121,8 @@ pub(crate) fn not_ready(body: &'static str) -> Response {
     Response::json(body).with_status(StatusCode::SERVICE_UNAVAILABLE)
 }
 
-fn refused(refusal: Refusal) -> Response {
+fn refused(refusal: Refusal, errors: &error::Settings) -> Response {
+    let json = |status, refusal: Refusal| json(status, refusal, errors.page(refusal.code));
     match refusal.code {
         // RFC 6749 §5.2.
         Code::InvalidClient => {
@@ -108,31 +135,63 @@ fn refused(refusal: Refusal) -> Response {
     }
 }
 
-/// RFC 6750 §3: nothing presented, nothing said.
-fn bearer(refusal: Option<Refusal>) -> Response {
-    let Some(refusal) = refusal else {
-        return Response::empty()
-            .with_status(StatusCode::UNAUTHORIZED)
-            .with_header(WWW_AUTHENTICATE, BEARER);
-    };
-    let status = match refusal.code {
-        Code::InvalidRequest => StatusCode::BAD_REQUEST,
-        Code::InsufficientScope => StatusCode::FORBIDDEN,
-        _ => StatusCode::UNAUTHORIZED,
-    };
-    let challenge = format!(
-        "Bearer realm=\"signet\", error=\"{}\", error_description=\"{}\"",
-        refusal.code.as_str(),
-        refusal.description
-    );
-    let challenge = HeaderValue::from_str(&challenge).unwrap_or(BEARER);
-    json(status, refusal).with_header(WWW_AUTHENTICATE, challenge)
+/// How much a refusal of an access token says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verbosity {
+    /// The status alone.
+    Status,
+    /// And the code.
+    Code,
+    /// And words.
+    #[default]
+    Description,
 }
 
-fn json(status: StatusCode, refusal: Refusal) -> Response {
-    // Both strings are constants in the characters of RFC 6749 §5.2, which need no escape.
+/// RFC 6750 §3: nothing presented, nothing said.
+pub(crate) fn challenge(refusal: Option<Refusal>, realm: &str, verbosity: Verbosity) -> Response {
+    let mut challenge = format!("Bearer realm=\"{realm}\"");
+    let status = match refusal.map(|refusal| refusal.code) {
+        Some(Code::InvalidRequest) => StatusCode::BAD_REQUEST,
+        Some(Code::InsufficientScope) => StatusCode::FORBIDDEN,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let response = match (refusal, verbosity) {
+        (None, _) | (_, Verbosity::Status) => Response::empty().with_status(status),
+        (Some(refusal), Verbosity::Code) => {
+            let code = refusal.code.as_str();
+            challenge.push_str(&format!(", error=\"{code}\""));
+            Response::json(format!("{{\"error\":\"{code}\"}}")).with_status(status)
+        }
+        (Some(refusal), Verbosity::Description) => {
+            let (code, description) = (refusal.code.as_str(), refusal.description);
+            challenge.push_str(&format!(
+                ", error=\"{code}\", error_description=\"{description}\""
+            ));
+            json(status, refusal, None)
+        }
+    };
+    let challenge = HeaderValue::from_str(&challenge).unwrap_or(BEARER);
+    response.with_header(WWW_AUTHENTICATE, challenge)
+}
+
+/// Words that are constants of ours, in the characters of RFC 6749 §5.2.
+fn described(status: StatusCode, code: Code, words: &str) -> Response {
+    let words = words.replace('§', "section ").replace('"', "'");
+    let plain = |character: &char| matches!(character, ' '..='~') && *character != '\\';
+    let words: String = words.chars().filter(plain).collect();
     let body = format!(
-        "{{\"error\":\"{}\",\"error_description\":\"{}\"}}",
+        "{{\"error\":\"{}\",\"error_description\":\"{words}\"}}",
+        code.as_str()
+    );
+    Response::json(body).with_status(status)
+}
+
+fn json(status: StatusCode, refusal: Refusal, page: Option<String>) -> Response {
+    let page = page.map_or_else(String::new, |uri| format!(",\"error_uri\":\"{uri}\""));
+    // These are constants, and a URL of the configuration, in the characters of RFC 6749 §5.2, which need no escape.
+    let body = format!(
+        "{{\"error\":\"{}\",\"error_description\":\"{}\"{page}}}",
         refusal.code.as_str(),
         refusal.description
     );
@@ -225,7 +284,7 @@ mod tests {
         let request = request("POST", "/", &[], "");
         for (endpoint, failure, status, challenge) in rows {
             let row = format!("{endpoint:?} {failure:?}");
-            let response = answer(failure, endpoint, &request).0;
+            let response = answer(failure, endpoint, &request, &error::Settings::default()).0;
             let headers = response.headers();
             assert_eq!(response.status(), status, "{row}");
             assert_eq!(headers["cache-control"], "no-store", "{row}");

@@ -5,6 +5,7 @@ pub(crate) mod assets;
 pub(crate) mod body;
 pub(crate) mod client_address;
 pub(crate) mod cookie;
+pub(crate) mod cors;
 pub(crate) mod csrf;
 pub(crate) mod failure;
 pub(crate) mod observability;

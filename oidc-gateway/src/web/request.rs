@@ -18,10 +18,12 @@ pub(crate) enum Method {
     /// Like GET, for what changes nothing.
     Head,
     Post,
+    Put,
+    Delete,
     Other,
 }
 
-/// A request with its body, which is empty unless the method is POST.
+/// A request with its body, which is empty unless the method is POST or PUT.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(super) parts: Parts,
@@ -37,6 +39,8 @@ impl Request {
             http::Method::GET => Method::Get,
             http::Method::HEAD => Method::Head,
             http::Method::POST => Method::Post,
+            http::Method::PUT => Method::Put,
+            http::Method::DELETE => Method::Delete,
             _ => Method::Other,
         }
     }
@@ -67,15 +71,26 @@ impl Request {
 
     /// Whether the body says that it is `application/x-www-form-urlencoded`.
     pub(crate) fn is_form(&self) -> bool {
+        self.is_of_type(b"application/x-www-form-urlencoded")
+    }
+
+    /// The body, if it says that it is JSON.
+    pub(crate) fn json(&self) -> Result<&[u8], Refusal> {
+        match self.is_of_type(b"application/json") {
+            true => Ok(&self.body),
+            false => Err(Refusal::new(
+                Code::InvalidRequest,
+                "the content type must be application/json",
+            )),
+        }
+    }
+
+    fn is_of_type(&self, expected: &[u8]) -> bool {
         let Some(content_type) = self.parts.headers.get(CONTENT_TYPE) else {
             return false;
         };
         let essence = content_type.as_bytes().split(|&octet| octet == b';').next();
-        essence.is_some_and(|essence| {
-            essence
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-        })
+        essence.is_some_and(|essence| essence.trim_ascii().eq_ignore_ascii_case(expected))
     }
 
     /// A cookie. One that came twice is none at all: a sub-domain may have shadowed ours (RFC 6265 §8.6).

@@ -10,7 +10,9 @@ use http_body_util::Full;
 use sha2::{Digest, Sha256};
 
 use super::Request;
-use super::security_headers::{NO_REFERRER, PAGE_POLICY, SCRIPT_PAGE_POLICY};
+use super::security_headers::{
+    FRAMED_POLICY, NO_REFERRER, PAGE_POLICY, SCRIPT_PAGE_POLICY, framing_policy,
+};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -68,6 +70,16 @@ impl Response {
         Response::new(HeaderValue::from_static(content_type), body.into())
     }
 
+    /// 201 with JSON (RFC 7591 §3.2.1).
+    pub(crate) fn created(body: impl Into<Bytes>) -> Response {
+        Response::json(body).with_status(StatusCode::CREATED)
+    }
+
+    /// 204 (RFC 7592 §2.3).
+    pub(crate) fn no_content() -> Response {
+        Response::empty().with_status(StatusCode::NO_CONTENT)
+    }
+
     /// 200 without a body (RFC 7009 §2.2).
     pub(crate) fn empty() -> Response {
         let mut response = http::Response::new(Full::default());
@@ -83,6 +95,22 @@ impl Response {
     /// 200 with the one page that submits itself.
     pub(crate) fn script_page(html: String) -> Response {
         Response::page_under(SCRIPT_PAGE_POLICY, html)
+    }
+
+    /// 200 with a page that has frames of these origins, and a script.
+    pub(crate) fn framing_page<'a>(
+        origins: impl Iterator<Item = &'a str>,
+        html: String,
+    ) -> Response {
+        let origins: Vec<&str> = origins.collect();
+        let policy = HeaderValue::from_str(&framing_policy(&origins.join(" ")));
+        // An origin as a browser writes it is visible ASCII; anything else gets no frame.
+        Response::page_under(policy.unwrap_or(SCRIPT_PAGE_POLICY), html)
+    }
+
+    /// 200 with a page that others have in a frame.
+    pub(crate) fn framed_page(html: &'static str) -> Response {
+        Response::page_under(FRAMED_POLICY, html.to_owned())
     }
 
     fn page_under(policy: HeaderValue, html: String) -> Response {

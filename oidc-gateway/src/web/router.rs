@@ -1,6 +1,7 @@
 //! The URL table, and the way of a request through it: find, read, ask the endpoint, answer, count.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::client_address::TrustedProxies;
+use super::cors::Cors;
 use super::request::{RequestId, RequestIds};
 use super::{Method, Request, Response, assets, body, failure, security_headers};
 use crate::endpoint;
@@ -23,6 +25,7 @@ fn find(path: &str) -> Option<(Endpoint, Methods)> {
     Some(match path {
         "/.well-known/openid-configuration" => (Endpoint::Discovery, Methods::Get),
         "/.well-known/oauth-authorization-server" => (Endpoint::Discovery, Methods::Get),
+        "/.well-known/webfinger" => (Endpoint::Webfinger, Methods::Get),
         "/jwks" => (Endpoint::Jwks, Methods::Get),
         "/authorize" => (Endpoint::Authorization, Methods::GetPost),
         "/token" => (Endpoint::Token, Methods::Post),
@@ -30,10 +33,15 @@ fn find(path: &str) -> Option<(Endpoint, Methods)> {
         "/introspect" => (Endpoint::Introspection, Methods::Post),
         "/revoke" => (Endpoint::Revocation, Methods::Post),
         "/logout" => (Endpoint::EndSession, Methods::GetPost),
+        "/check_session" => (Endpoint::CheckSession, Methods::Get),
+        "/initiate" => (Endpoint::InitiateLogin, Methods::Get),
+        "/register" => (Endpoint::Registration, Methods::Post),
         "/login" => (Endpoint::Login, Methods::GetPost),
+        "/select-account" => (Endpoint::SelectAccount, Methods::GetPost),
         "/consent" => (Endpoint::Consent, Methods::GetPost),
         "/health/live" => (Endpoint::Live, Methods::Get),
         "/health/ready" => (Endpoint::Ready, Methods::Get),
+        _ if path.starts_with("/register/") => (Endpoint::Management, Methods::GetPutDelete),
         _ if path.starts_with("/assets/") => (Endpoint::Assets, Methods::Get),
         _ => return None,
     })
@@ -48,6 +56,7 @@ async fn call(
 ) -> Result<Response, Failure> {
     match endpoint {
         Endpoint::Discovery => endpoint::discovery::handle(provider, request).await,
+        Endpoint::Webfinger => endpoint::webfinger::handle(provider, request).await,
         Endpoint::Jwks => endpoint::jwks::handle(provider, request).await,
         Endpoint::Authorization => {
             Box::pin(endpoint::authorization::handle(provider, request)).await
@@ -59,7 +68,20 @@ async fn call(
         }
         Endpoint::Revocation => Box::pin(endpoint::revocation::handle(provider, request)).await,
         Endpoint::EndSession => Box::pin(endpoint::end_session::handle(provider, request)).await,
+        Endpoint::CheckSession => {
+            Box::pin(endpoint::check_session::handle(provider, request)).await
+        }
+        Endpoint::InitiateLogin => {
+            Box::pin(endpoint::initiate_login::handle(provider, request)).await
+        }
+        Endpoint::Registration => {
+            Box::pin(endpoint::registration::register(provider, request)).await
+        }
+        Endpoint::Management => Box::pin(endpoint::registration::manage(provider, request)).await,
         Endpoint::Login => Box::pin(endpoint::login::handle(provider, request)).await,
+        Endpoint::SelectAccount => {
+            Box::pin(endpoint::select_account::handle(provider, request)).await
+        }
         Endpoint::Consent => Box::pin(endpoint::consent::handle(provider, request)).await,
         Endpoint::Live => Ok(endpoint::health::live()),
         Endpoint::Ready => Ok(endpoint::health::ready(provider).await),
@@ -71,6 +93,7 @@ async fn call(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Discovery,
+    Webfinger,
     Jwks,
     Authorization,
     Token,
@@ -78,7 +101,12 @@ pub(crate) enum Endpoint {
     Introspection,
     Revocation,
     EndSession,
+    CheckSession,
+    InitiateLogin,
+    Registration,
+    Management,
     Login,
+    SelectAccount,
     Consent,
     Live,
     Ready,
@@ -87,8 +115,9 @@ pub(crate) enum Endpoint {
 
 impl Endpoint {
     /// All, in the order of their declaration: `metrics` counts by the position.
-    pub(crate) const ALL: [Endpoint; 13] = [
+    pub(crate) const ALL: [Endpoint; 19] = [
         Endpoint::Discovery,
+        Endpoint::Webfinger,
         Endpoint::Jwks,
         Endpoint::Authorization,
         Endpoint::Token,
@@ -96,7 +125,12 @@ impl Endpoint {
         Endpoint::Introspection,
         Endpoint::Revocation,
         Endpoint::EndSession,
+        Endpoint::CheckSession,
+        Endpoint::InitiateLogin,
+        Endpoint::Registration,
+        Endpoint::Management,
         Endpoint::Login,
+        Endpoint::SelectAccount,
         Endpoint::Consent,
         Endpoint::Live,
         Endpoint::Ready,
@@ -107,6 +141,7 @@ impl Endpoint {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Endpoint::Discovery => "discovery",
+            Endpoint::Webfinger => "webfinger",
             Endpoint::Jwks => "jwks",
             Endpoint::Authorization => "authorization",
             Endpoint::Token => "token",
@@ -114,7 +149,12 @@ impl Endpoint {
             Endpoint::Introspection => "introspection",
             Endpoint::Revocation => "revocation",
             Endpoint::EndSession => "end_session",
+            Endpoint::CheckSession => "check_session",
+            Endpoint::InitiateLogin => "initiate_login",
+            Endpoint::Registration => "registration",
+            Endpoint::Management => "registration_management",
             Endpoint::Login => "login",
+            Endpoint::SelectAccount => "select_account",
             Endpoint::Consent => "consent",
             Endpoint::Live => "live",
             Endpoint::Ready => "ready",
@@ -124,8 +164,11 @@ impl Endpoint {
 
     /// Whether a person looks at its answers.
     pub(super) fn is_page(self) -> bool {
-        use Endpoint::{Authorization, Consent, EndSession, Login};
-        matches!(self, Authorization | EndSession | Login | Consent)
+        use Endpoint::{Authorization, Consent, EndSession, InitiateLogin, Login, SelectAccount};
+        matches!(
+            self,
+            Authorization | EndSession | InitiateLogin | Login | SelectAccount | Consent
+        )
     }
 }
 
@@ -135,6 +178,7 @@ pub(super) enum Methods {
     Get,
     Post,
     GetPost,
+    GetPutDelete,
 }
 
 impl Methods {
@@ -143,6 +187,9 @@ impl Methods {
             Methods::Get => matches!(method, Method::Get | Method::Head),
             Methods::Post => method == Method::Post,
             Methods::GetPost => matches!(method, Method::Get | Method::Post),
+            Methods::GetPutDelete => {
+                matches!(method, Method::Get | Method::Put | Method::Delete)
+            }
         }
     }
 
@@ -152,6 +199,7 @@ impl Methods {
             Methods::Get => "GET, HEAD",
             Methods::Post => "POST",
             Methods::GetPost => "GET, POST",
+            Methods::GetPutDelete => "GET, PUT, DELETE",
         }
     }
 }
@@ -189,9 +237,10 @@ impl Site {
             return find(well_known);
         }
         let below = path.strip_prefix(self.prefix.as_str());
-        // Probes ask the process, whatever its issuer is called.
-        let probe = path.starts_with("/health/").then_some(path);
-        find(below.filter(|below| below.starts_with('/')).or(probe)?)
+        // Probes ask the process, whatever its issuer is called; RFC 7033 §4 asks the host.
+        let is_whole = path.starts_with("/health/") || path == "/.well-known/webfinger";
+        let whole = is_whole.then_some(path);
+        find(below.filter(|below| below.starts_with('/')).or(whole)?)
     }
 }
 
@@ -199,6 +248,7 @@ impl Site {
 pub(crate) struct Worker {
     pub(crate) provider: Provider,
     pub(crate) site: Site,
+    pub(crate) cors: Arc<Cors>,
     pub(crate) metrics: Metrics,
     pub(crate) request_ids: RequestIds,
 }
@@ -218,15 +268,18 @@ impl Worker {
             body: Bytes::new(),
             parts,
         };
-        let mut response = match self.site.find(request.path()) {
+        let found = self.site.find(request.path());
+        let mut response = match found.filter(|(endpoint, _)| self.has(*endpoint)) {
             _ if !has_its_host(&request.parts) => failure::no_host(),
             None => failure::not_found(),
-            Some((_, methods)) if !methods.hold(request.method()) => {
-                failure::method_not_allowed(methods)
-            }
+            Some((endpoint, methods)) if !methods.hold(request.method()) => self
+                .cors
+                .preflight(endpoint, methods, &request)
+                .unwrap_or_else(|| failure::method_not_allowed(methods)),
             Some((endpoint, _)) => {
                 let counted = self.metrics.begin(endpoint as usize, started);
-                let response = self.ask(endpoint, &mut request, body).await;
+                let mut response = self.ask(endpoint, &mut request, body).await;
+                self.cors.allow(endpoint, &request, &mut response);
                 counted.end(response.0.status().as_u16());
                 tracing::debug!(
                     request_id = request.id().as_str(),
@@ -248,16 +301,22 @@ impl Worker {
         response.0
     }
 
+    /// What the configuration leaves out is not there.
+    fn has(&self, endpoint: Endpoint) -> bool {
+        endpoint != Endpoint::Registration || self.provider.registration.is_there()
+    }
+
     async fn ask(&self, endpoint: Endpoint, request: &mut Request, body: Incoming) -> Response {
-        if request.method() == Method::Post {
+        let errors = &self.provider.config.errors;
+        if matches!(request.method(), Method::Post | Method::Put) {
             match body::read(body, self.site.body).await {
                 Ok(body) => request.body = body,
-                Err(failure) => return failure::answer(failure, endpoint, request),
+                Err(failure) => return failure::answer(failure, endpoint, request, errors),
             }
         }
         match call(endpoint, &self.provider, request).await {
             Ok(response) => response,
-            Err(failure) => failure::answer(failure, endpoint, request),
+            Err(failure) => failure::answer(failure, endpoint, request, errors),
         }
     }
 }
@@ -313,6 +372,7 @@ mod tests {
             ),
             (&below, "/.well-known/oauth-authorization-server", None),
             (&below, "/health/live", Some(Endpoint::Live)),
+            (&below, "/.well-known/webfinger", Some(Endpoint::Webfinger)),
         ];
         for (site, path, expected) in rows {
             let found = site.find(path).map(|(endpoint, _)| endpoint);

@@ -18,6 +18,18 @@ pub(super) const SCRIPT_PAGE_POLICY: HeaderValue = HeaderValue::from_static(
      frame-ancestors 'none'",
 );
 
+/// The same with frames of these origins (Front-Channel Logout §3).
+pub(super) fn framing_policy(origins: &str) -> String {
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; frame-src {origins}; \
+         base-uri 'none'; frame-ancestors 'none'"
+    )
+}
+
+/// A page that shows nothing, and may be in anybody's frame (Session Management §3.3).
+pub(super) const FRAMED_POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; script-src 'self'; base-uri 'none'");
+
 pub(super) const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");

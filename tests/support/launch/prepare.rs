@@ -75,6 +75,9 @@ async fn answers_ping(port: u16) -> bool {
         && &answer == b"+PONG\r\n"
 }
 
+/// What SoftHSM cannot do.
+const SOFTWARE_RINGS: &str = "[[rings]]\nname = \"request-object/RSA-OAEP-256\"";
+
 /// Prepares the place for keys and says which backend the key-service uses, and where that is.
 pub(super) fn choose_backend(
     backend: Backend,
@@ -95,6 +98,7 @@ pub(super) fn choose_backend(
                     json!(passphrase)
                 ),
             );
+            values.set("SOFTWARE_RINGS", SOFTWARE_RINGS);
             Ok((None, format!("sealed files in {}", keys.display())))
         }
         Backend::SoftHsm => {
@@ -107,6 +111,7 @@ pub(super) fn choose_backend(
                     json!(token.pin_file)
                 ),
             );
+            values.set("SOFTWARE_RINGS", "");
             let location = format!(
                 "the token “{LABEL}” of the PKCS#11 module {}",
                 token.module.display()
@@ -142,11 +147,10 @@ pub(super) fn write_people(
         write_secret(&path, &list.to_string())?;
         values.set(name, path.display().to_string());
     }
-    let extra_ca = settings.extra_ca.as_ref();
-    values.set(
-        "EXTRA_CA",
-        extra_ca.map_or_else(String::new, |path| path.display().to_string()),
-    );
+    // A profile that names it always gets a file: without another, the stack's own CA.
+    let own_ca = run.join("pki/ca.pem");
+    let extra_ca = settings.extra_ca.as_ref().unwrap_or(&own_ca);
+    values.set("EXTRA_CA", extra_ca.display().to_string());
     Ok(())
 }
 

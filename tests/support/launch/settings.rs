@@ -302,6 +302,18 @@ mod tests {
     }
 
     #[test]
+    fn the_profile_of_the_certification() {
+        let settings = check(&[
+            ("PROFILE", "certification"),
+            ("TLS", "1"),
+            ("ISSUER", "https://op.test:9443"),
+        ]);
+        let settings = settings.expect("valid");
+        assert_eq!(settings.host_name.as_deref(), Some("op.test"));
+        assert_eq!(settings.gateway_urls(), ["https://127.0.0.1:9443"]);
+    }
+
+    #[test]
     fn the_host_may_be_a_name() {
         let settings = check(&[("TLS", "1"), ("ISSUER", "https://op.example:9443/tenant")]);
         let settings = settings.expect("valid");

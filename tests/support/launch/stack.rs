@@ -162,6 +162,13 @@ impl Stack {
         ]
     }
 
+    /// The audit log, and the file of the key that signs its checkpoints, as the profiles say.
+    #[must_use]
+    pub fn audit(&self) -> (PathBuf, PathBuf) {
+        let folder = self.folder();
+        (folder.join("audit.log"), folder.join("audit.vkey"))
+    }
+
     /// Where the key-service listens.
     #[must_use]
     pub fn keys_port(&self) -> u16 {
@@ -205,7 +212,8 @@ impl Stack {
             })).collect::<Vec<_>>(),
             "users": {"names": "user0 … user63", "password": PASSWORD},
             "admin": self.admin(),
-            "audit": null,
+            "audit": self.audit().0,
+            "audit_key": self.audit().1,
         });
         if let (Value::Object(told), Value::Object(extra)) = (&mut told, extra) {
             told.extend(extra);

@@ -108,10 +108,35 @@ impl Link {
             .multiplexed
             .send_packed_commands(&both, 0, 2)
             .await;
-        let Value::Array(answers) = waiting.answered(answers.map(Value::Array))? else {
-            return Err(super::strange());
-        };
-        answers.try_into().map_err(|_| super::strange())
+        waiting.both_answered(answers)
+    }
+
+    /// Sends a command and runs a script, one after the other, in one round trip.
+    pub(super) async fn command_then_script(
+        &self,
+        command: Cmd,
+        script: Script,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<[Value; 2], Unavailable> {
+        let mut connection = self.shared.connection()?;
+        let waiting = Waiting::one(&self.shared);
+        let mut call = Cmd::with_capacity(16, 1024);
+        call.arg("EVALSHA")
+            .arg(&connection.digests[script as usize]);
+        arguments(&mut call);
+        let mut both = Pipeline::with_capacity(2);
+        both.add_command(command).add_command(call);
+        let mut answers = connection
+            .multiplexed
+            .send_packed_commands(&both, 0, 2)
+            .await;
+        if let Ok([_, outcome]) = answers.as_deref_mut()
+            && is_forgotten(outcome)
+        {
+            // As below: once more is safe.
+            *outcome = self.script(script, arguments).await?;
+        }
+        waiting.both_answered(answers)
     }
 
     /// Runs a script. `arguments` appends the number of keys, the keys and the arguments.
@@ -129,7 +154,7 @@ impl Link {
         arguments(&mut command);
         let mut answer = connection.multiplexed.send_packed_command(&command).await;
         // Redis forgets scripts when it is restarted or told to. It has then done nothing, so once more is safe.
-        if matches!(&answer, Ok(Value::ServerError(error)) if error.code() == "NOSCRIPT") {
+        if answer.as_ref().is_ok_and(is_forgotten) {
             command.clear();
             command.arg("EVAL").arg(script.body());
             arguments(&mut command);
@@ -137,6 +162,10 @@ impl Link {
         }
         waiting.answered(answer)
     }
+}
+
+fn is_forgotten(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
 impl Drop for Link {
@@ -289,6 +318,17 @@ impl Waiting<'_> {
     fn one(shared: &Shared) -> Waiting<'_> {
         shared.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(shared)
+    }
+
+    /// An error in place of either answer is one of both.
+    fn both_answered(
+        self,
+        answers: Result<Vec<Value>, RedisError>,
+    ) -> Result<[Value; 2], Unavailable> {
+        let Value::Array(answers) = self.answered(answers.map(Value::Array))? else {
+            return Err(super::strange());
+        };
+        answers.try_into().map_err(|_| super::strange())
     }
 
     fn answered(self, answer: Result<Value, RedisError>) -> Result<Value, Unavailable> {

@@ -232,20 +232,24 @@ impl Store for Redis {
 
     fn swap<'a>(&'a self, before: &'a Stored, after: &'a Write) -> Answer<'a, Swap> {
         Box::pin(async move {
-            let value = Prefixed {
-                state: before.mark.first().copied().unwrap_or(b'P'),
-                version: self.link.version(),
-                binding: before.mark.get(VERSION_ENDS + 1..),
-                value: &after.value,
-            };
-            let arguments = |command: &mut Cmd| {
-                command.arg(1).arg(&after.key.0).arg(&*before.mark);
-                command.arg(&value).arg(millis(after.lives));
-            };
-            match self.link.script(Script::Swap, arguments).await? {
-                Value::Int(1) => Ok(Swap::Done),
-                there => Ok(Swap::Changed(readable(there)?)),
-            }
+            let arguments = self.swapping(before, after);
+            swapped(self.link.script(Script::Swap, arguments).await?)
+        })
+    }
+
+    fn put_new_and_swap<'a>(
+        &'a self,
+        beside: &'a Write,
+        before: &'a Stored,
+        after: &'a Write,
+    ) -> Answer<'a, (bool, Swap)> {
+        Box::pin(async move {
+            let mut put = set(beside, &self.plain(&beside.value));
+            put.arg("NX");
+            let arguments = self.swapping(before, after);
+            let answers = self.link.command_then_script(put, Script::Swap, arguments);
+            let [put, swap] = answers.await?;
+            Ok((matches!(put, Value::Okay), swapped(swap)?))
         })
     }
 
@@ -263,6 +267,53 @@ impl Store for Redis {
                 Value::Int(deleted) => Ok(u64::try_from(deleted).unwrap_or(0)),
                 _ => Err(strange()),
             }
+        })
+    }
+
+    fn enqueue<'a>(
+        &'a self,
+        queue: &'a Key,
+        entries: &'a [Bytes],
+        after: Duration,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let arguments = |command: &mut Cmd| {
+                command.arg(1).arg(&queue.0).arg(after.as_millis() as u64);
+                for entry in entries {
+                    command.arg(&entry[..]);
+                }
+            };
+            self.link
+                .script(Script::Enqueue, arguments)
+                .await
+                .map(|_| ())
+        })
+    }
+
+    fn due<'a>(&'a self, queue: &'a Key, most: usize, lease: Duration) -> Answer<'a, Vec<Bytes>> {
+        Box::pin(async move {
+            let arguments = |command: &mut Cmd| {
+                command.arg(1).arg(&queue.0).arg(most).arg(millis(lease));
+            };
+            let Value::Array(entries) = self.link.script(Script::Due, arguments).await? else {
+                return Err(strange());
+            };
+            let entry = |entry| match entry {
+                Value::BulkString(entry) => Ok(Bytes::from(entry)),
+                _ => Err(strange()),
+            };
+            entries.into_iter().map(entry).collect()
+        })
+    }
+
+    fn dequeue<'a>(&'a self, queue: &'a Key, entry: &'a Bytes) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut command = Cmd::with_capacity(3, queue.0.len() + entry.len() + 32);
+            command.arg("ZREM").arg(&queue.0).arg(&entry[..]);
+            self.link.command(&command).await.map(|_| ())
         })
     }
 
@@ -316,6 +367,13 @@ fn set(write: &Write, content: &Prefixed<'_>) -> Cmd {
     command
 }
 
+fn swapped(answer: Value) -> Result<Swap, Unavailable> {
+    match answer {
+        Value::Int(1) => Ok(Swap::Done),
+        there => Ok(Swap::Changed(readable(there)?)),
+    }
+}
+
 // Redis refuses a life of nothing.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis())
@@ -336,6 +394,19 @@ struct Prefixed<'a> {
 }
 
 impl Redis {
+    fn swapping<'a>(&self, before: &'a Stored, after: &'a Write) -> impl Fn(&mut Cmd) + 'a {
+        let value = Prefixed {
+            state: before.mark.first().copied().unwrap_or(b'P'),
+            version: self.link.version(),
+            binding: before.mark.get(VERSION_ENDS + 1..),
+            value: &after.value,
+        };
+        move |command| {
+            command.arg(1).arg(&after.key.0).arg(&*before.mark);
+            command.arg(&value).arg(millis(after.lives));
+        }
+    }
+
     fn plain<'a>(&self, value: &'a [u8]) -> Prefixed<'a> {
         Prefixed {
             state: b'P',
