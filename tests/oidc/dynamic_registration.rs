@@ -409,3 +409,27 @@ async fn nobody_may_register() {
     let document = site.get("/.well-known/openid-configuration").await.json();
     assert!(document.get("registration_endpoint").is_none());
 }
+
+/// RP-Initiated Logout §4: whoever registers an address does not make ours lead to it for people who are not signed in.
+#[tokio::test]
+async fn our_logout_leads_nobody_to_a_strangers_address() {
+    let site = open().site();
+    let bye = "https://rp.example/bye";
+    let answer = register(
+        &site,
+        &metadata(&json!({"post_logout_redirect_uris": [bye]})),
+    )
+    .await;
+    let registered = answer.json();
+    let registered = registered["client_id"].as_str().unwrap();
+    let rows = [
+        (registered, bye, 200),
+        (registered, "https://rp.example/else", 400),
+    ];
+    for (client_id, uri, status) in rows {
+        let params = Params::of(&[("client_id", client_id), ("post_logout_redirect_uri", uri)]);
+        let answer = site.get(&format!("/logout?{}", params.encode())).await;
+        assert_eq!(answer.status, status, "{uri}: {}", answer.text());
+        assert_eq!(answer.headers.get("location"), None, "{uri}");
+    }
+}

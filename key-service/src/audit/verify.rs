@@ -207,29 +207,25 @@ impl<'a> Verifier<'a> {
         let wrong = || Finding::Checkpoint(seq);
         let parsed: Note = note.parse().map_err(|_| wrong())?;
         let checkpoint: Checkpoint = parsed.text().parse().map_err(|_| wrong())?;
-        // Each covers more than the one before it, and nothing that comes after it.
-        let more = checkpoint.size.checked_sub(self.proven.size());
-        let more = more.filter(|more| *more > 0 && *more <= self.since.len() as u64);
-        let (Some(more), Some(origin)) = (more, &self.origin) else {
-            return Err(wrong());
-        };
-        if *origin != checkpoint.origin {
+        if self.origin.as_ref() != Some(&checkpoint.origin) {
             return Err(wrong());
         }
-        let more = usize::try_from(more).map_err(|_| wrong())?;
+        // It was being signed when the file began that is the first one here: its records are not there.
+        if self.is_cut_short() && checkpoint.size < self.first {
+            return self.signature(seq, &parsed);
+        }
+        // Each covers more than the one before it, and nothing that comes after it.
+        let is_later = checkpoint.size > self.proven.size() || self.is_cut_short();
+        let more = checkpoint.size.checked_sub(self.proven.size());
+        let more = more.filter(|more| is_later && *more <= self.since.len() as u64);
+        let more = usize::try_from(more.ok_or_else(wrong)?).map_err(|_| wrong())?;
         self.since
             .drain(..more)
             .for_each(|leaf| self.proven.push(leaf));
         if self.proven.root() != checkpoint.root {
             return Err(Finding::Root(seq));
         }
-        let mut verified = self.keys.iter().filter_map(|key| key.verifies(&parsed));
-        match verified.next() {
-            Some(true) => {}
-            Some(false) => return Err(Finding::Signature(seq)),
-            None if self.keys.is_empty() => {}
-            None => return Err(Finding::Stranger(seq)),
-        }
+        self.signature(seq, &parsed)?;
         if let Some((known, is_there)) = &mut self.known
             && known.size == checkpoint.size
         {
@@ -238,6 +234,21 @@ impl<'a> Verifier<'a> {
         self.checkpoints += 1;
         self.newest = Some(note);
         Ok(())
+    }
+
+    /// Whether the beginning is not there and no checkpoint since has been met.
+    fn is_cut_short(&self) -> bool {
+        self.first > 0 && self.checkpoints == 0
+    }
+
+    fn signature(&self, seq: u64, note: &Note) -> Result<(), Finding> {
+        let mut verified = self.keys.iter().filter_map(|key| key.verifies(note));
+        match verified.next() {
+            Some(true) => Ok(()),
+            Some(false) => Err(Finding::Signature(seq)),
+            None if self.keys.is_empty() => Ok(()),
+            None => Err(Finding::Stranger(seq)),
+        }
     }
 
     /// What was found out.

@@ -162,7 +162,7 @@ impl Client {
     }
 
     /// Whether it registered itself.
-    fn is_registered(&self) -> bool {
+    pub(crate) fn is_registered(&self) -> bool {
         self.kept_until.is_some()
     }
 

@@ -57,7 +57,7 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
     let Some(session) = session_of(provider, request).await? else {
         let done = Done {
             text,
-            redirect: asked.redirect(),
+            redirect: asked.redirect_of_nobody(),
             ended: Ended::default(),
         };
         return Ok(done.answer(provider, cookie.is_some()));

@@ -20,11 +20,11 @@ pub(crate) async fn handle(provider: &Provider, request: &Request) -> Result<Res
             access.revoke(provider).await?;
         }
         Some(Found::RefreshToken { tag, family }) if family.grant.client_id == client.id() => {
-            grant::revoke_with_beside(provider, &client, &tag).await?;
+            grant::revoke_with_beside(provider, &tag).await?;
         }
         // Whoever gives back a token that somebody else has renewed means what came of it, too.
         Some(Found::Replaced { tag, client_id }) if client_id == client.id() => {
-            grant::revoke_with_beside(provider, &client, &tag).await?;
+            grant::revoke_with_beside(provider, &tag).await?;
         }
         // §2.2: an invalid token is as good as a revoked one. Another client's is left alone.
         Some(_) | None => {}

@@ -126,7 +126,7 @@ pub(crate) async fn redeem(
         Claim::Claimed(value, lease) => (value, lease),
         Claim::Spent(_) => {
             // §4.1.2: a code that comes again has leaked: what it gave is taken back.
-            revoke_with_beside(provider, client, &code.tag).await?;
+            revoke_with_beside(provider, &code.tag).await?;
             tracing::warn!(
                 client_id = client.id(),
                 request_id,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use self::family::{Family, Opaque};
 use crate::authorization::claims_parameter::ClaimsRequest;
 use crate::client::Client;
-use crate::client::metadata::{GrantType, ResponseType};
+use crate::client::metadata::GrantType;
 use crate::error::{Code, Failure, Refusal};
 use crate::page::locale::Locales;
 use crate::params::Params;
@@ -140,18 +140,11 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-/// Ends a family, and what was issued beside its code (OpenID Connect Core §3.3). The two are no neighbours in the store.
-pub(crate) async fn revoke_with_beside(
-    provider: &Provider,
-    client: &Client,
-    tag: &Tag,
-) -> Result<(), Failure> {
+/// Ends a family, and what was issued beside its code (OpenID Connect Core §3.3), whatever its client is registered for
+/// by now. The two are no neighbours in the store.
+pub(crate) async fn revoke_with_beside(provider: &Provider, tag: &Tag) -> Result<(), Failure> {
     revoke(provider, tag).await?;
-    let has_beside = |each: &ResponseType| each.has_code() && each.has_token();
-    if client.response_types.iter().any(has_beside) {
-        revoke(provider, &tag.beside()).await?;
-    }
-    Ok(())
+    revoke(provider, &tag.beside()).await
 }
 
 /// Ends a family: its code, its refresh tokens and its access tokens.

@@ -185,7 +185,7 @@ pub(crate) async fn redeem(
     match standing {
         Standing::Stranger => return Err(INVALID.into()),
         Standing::Replaced => {
-            revoke_with_beside(provider, client, &presented.tag).await?;
+            revoke_with_beside(provider, &presented.tag).await?;
             tracing::warn!(
                 client_id = client.id(),
                 request_id,

@@ -32,6 +32,9 @@ pub(crate) struct LogoutRequest {
     hint: Option<Hint>,
     /// Where the person goes afterwards: registered by the client.
     redirect: Option<String>,
+    /// A stranger registered that, and shows nothing that we gave: where nobody is signed in and so nobody is asked,
+    /// this would lead from our address to anybody's.
+    is_strangers: bool,
 }
 
 impl LogoutRequest {
@@ -62,29 +65,35 @@ impl LogoutRequest {
             Err(refused) => return Ok(Err(refused)),
         };
         let Some(uri) = asked.redirect else {
-            let redirect = None;
-            return Ok(Ok(LogoutRequest { hint, redirect }));
+            return Ok(Ok(LogoutRequest {
+                hint,
+                ..LogoutRequest::default()
+            }));
         };
         let client = match asked.client_id {
             Some(client_id) => provider.client(client_id).await?,
             None => None,
         };
-        let is_registered = client.is_some_and(|client| {
+        let client = client.filter(|client| {
             let registered = &client.post_logout_redirect_uris;
             registered.iter().any(|each| each == uri)
         });
-        if !is_registered {
+        let Some(client) = client else {
             return Ok(Err(Refused(
                 "The post_logout_redirect_uri is not one that the application has registered.",
             )));
-        }
+        };
         let state: Vec<_> = asked
             .state
             .map(|state| ("state", state))
             .into_iter()
             .collect();
         let redirect = Some(with_query(uri, &state));
-        Ok(Ok(LogoutRequest { hint, redirect }))
+        Ok(Ok(LogoutRequest {
+            is_strangers: hint.is_none() && client.is_registered(),
+            hint,
+            redirect,
+        }))
     }
 
     /// Whether the client has shown that it means the person who is signed in; otherwise the person is asked. An ID
@@ -104,6 +113,11 @@ impl LogoutRequest {
             None if hint.is_clients => Ok(false),
             _ => hint.is(provider, request_id, &session.subject).await,
         }
+    }
+
+    /// Where the person goes if nobody is signed in.
+    pub(crate) fn redirect_of_nobody(self) -> Option<String> {
+        self.redirect.filter(|_| !self.is_strangers)
     }
 
     /// Where the person goes afterwards.
