@@ -126,6 +126,8 @@ fn apart(test: &str, folder: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args([test, "--exact", "--nocapture"])
+        // What it would clean up if it were not killed goes with the folder.
+        .env("TMPDIR", folder)
         .env(OWN, folder);
     command
 }
