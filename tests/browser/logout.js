@@ -90,6 +90,14 @@ async function sessionManagement() {
   ]) {
     assert.equal(await ask(page, message), expected, `S2-U14 ${row}`);
   }
+  // A browser that keeps SubtleCrypto from the frame: its script hashes by itself.
+  const bare = await context.newPage();
+  await bare.addInitScript(() => Object.defineProperty(Crypto.prototype, 'subtle', { value: undefined }));
+  await bare.goto(`${first.origin}/cb`);
+  assert.equal(await bare.evaluate(() => typeof crypto.subtle), 'undefined');
+  assert.equal(await ask(bare, `${first.id} ${state}`), 'unchanged', 'S2-U14 without SubtleCrypto');
+  assert.equal(await ask(bare, `${first.id} x${state}`), 'changed', 'S2-U14 without SubtleCrypto, another state');
+  await bare.close();
   // The same hash at another origin.
   const tab = await context.newPage();
   const other = await signIn(tab, second);
