@@ -4,8 +4,10 @@
 //! `REDIS_URL` is set), `ISSUER=https://localhost:8443`, `FOLDER=target/demo`; and `RELYING_PARTY_PORT=8081`.
 
 use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, ExitCode};
 
+use anyhow::Context as _;
 use serde_json::json;
 use support::launch::{
     self, Asked, Client, Defaults, PASSWORD, Parts, Process, Settings, Stack, User,
@@ -32,6 +34,9 @@ async fn run() -> anyhow::Result<()> {
     let settings = Settings::of(&defaults, variable)?;
     let issuer = settings.issuer.clone();
     let port = variable("RELYING_PARTY_PORT").map_or(Ok(8081), |port| port.parse())?;
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+        format!("port {port} is taken: end what listens there, or set RELYING_PARTY_PORT")
+    })?;
     let own_url = format!("http://127.0.0.1:{port}");
     let client = Client::new(
         "demo",

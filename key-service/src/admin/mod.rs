@@ -36,6 +36,7 @@ pub enum Command {
     /// Withdraws a key for good; where it was active, its successor signs at once
     Revoke {
         /// The key's kid, as `list` shows it
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// Why, for the record
         #[arg(long, value_name = "TEXT")]
@@ -44,6 +45,7 @@ pub enum Command {
     /// Withdraws a key until it is enabled; where it was active, its successor signs at once
     Disable {
         /// The key's kid, as `list` shows it
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// Why, for the record
         #[arg(long, value_name = "TEXT")]
@@ -52,11 +54,13 @@ pub enum Command {
     /// Publishes a disabled key again: it verifies and decrypts, and never signs
     Enable {
         /// The key's kid, as `list` shows it
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
     /// Deletes the material of an expired, revoked or disabled key; nothing brings it back
     Destroy {
         /// The key's kid, as `list` shows it
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
     /// Shows what the service and its device are and can do
@@ -259,4 +263,39 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::Command;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    /// One base64url text in 64 does.
+    #[test]
+    fn a_kid_may_begin_with_a_dash() {
+        for line in [
+            &["revoke", "-Ikf", "--reason", "leak"][..],
+            &["revoke", "--reason", "leak", "-Ikf"],
+            &["disable", "-Ikf", "--reason", "leak"],
+        ] {
+            let parsed = Line::try_parse_from([&["admin"], line].concat());
+            let (Command::Revoke { kid, reason } | Command::Disable { kid, reason }) =
+                parsed.unwrap().command
+            else {
+                panic!("{line:?} is another command");
+            };
+            assert_eq!((kid.as_str(), reason.as_str()), ("-Ikf", "leak"));
+        }
+        for command in ["enable", "destroy"] {
+            assert!(Line::try_parse_from(["admin", command, "-Ikf"]).is_ok());
+        }
+    }
 }

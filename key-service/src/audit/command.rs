@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::note::{Malformed, VerifierKey};
 use super::proof::{self, Proof};
-use super::read::{Next, Reader, beside};
+use super::read::{Next, Reader, beside, closed_files};
 use super::verify::{Report, Trust, Verifier, verify};
 
 /// How often a log that is followed is looked at.
@@ -41,7 +41,7 @@ pub enum Command {
         /// The log's file, or a copy of it
         path: PathBuf,
         /// The token's `jti`
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         jti: String,
         /// The pinned key: the proof is verified before it is written
         #[arg(long, value_name = "FILE")]
@@ -125,12 +125,14 @@ pub fn run(command: &Command, as_json: bool, out: &mut impl Write) -> Result<u8,
                 Some(key) => (keys(key)?, Trust::Pinned),
                 None => (keys_beside(path), Trust::Untrusted),
             };
+            is_there(path)?;
             let known = checkpoint.as_deref().map(read).transpose()?;
             let verifier = Verifier::new(&keys, trust, *from);
             let report = verify(verifier, path, known.as_deref()).map_err(failed(path))?;
             (show(&report, as_json), code(&report))
         }
         Command::Prove { path, jti, key } => {
+            is_there(path)?;
             let proof = Proof::find(path, jti)?;
             if let Some(key) = key {
                 proof.verify(&keys(key)?)?;
@@ -163,6 +165,7 @@ pub fn run(command: &Command, as_json: bool, out: &mut impl Write) -> Result<u8,
             lines,
             follow,
         } => {
+            is_there(path)?;
             tail(path, *lines, *follow, as_json, out)?;
             return Ok(0);
         }
@@ -175,6 +178,17 @@ pub fn run(command: &Command, as_json: bool, out: &mut impl Write) -> Result<u8,
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::File { path, source }
+}
+
+/// A name that is mistyped is no log that was changed. One whose last file was removed has others beside it.
+fn is_there(path: &Path) -> Result<(), Error> {
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    match fs::metadata(path) {
+        Err(error) if is_gone(&error) && closed_files(path).is_ok_and(|all| !all.is_empty()) => {
+            Ok(())
+        }
+        found => found.map(drop).map_err(failed(path)),
+    }
 }
 
 fn read(path: &Path) -> Result<String, Error> {
