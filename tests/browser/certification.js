@@ -9,23 +9,11 @@
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
-import { chromium } from 'playwright-core';
+import { launch } from './browser.js';
 
 const given = JSON.parse(process.argv[2]);
 await mkdir(given.screenshots, { recursive: true });
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: [
-    `--host-resolver-rules=${given.hosts.map((host) => `MAP ${host} 127.0.0.1`).join(',')}`,
-    '--no-sandbox', // a container's root may not make one
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-  ],
-});
+const browser = await launch(`--host-resolver-rules=${given.hosts.map((host) => `MAP ${host} 127.0.0.1`).join(',')}`);
 const complaints = [];
 
 async function person(options = {}) {

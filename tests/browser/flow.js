@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { chromium } from 'playwright-core';
+import { launch } from './browser.js';
 import { start } from './relying_party.js';
 
 const given = JSON.parse(process.argv[2]);
@@ -17,18 +17,7 @@ const run = promisify(execFile);
 const ROTATION_MS = 60_000;
 
 await mkdir(given.screenshots, { recursive: true });
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: [
-    '--no-sandbox', // a container's root may not make one
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-  ],
-});
+const browser = await launch();
 
 const shot = (page, name) => page.screenshot({ path: `${given.screenshots}/${name}.png`, fullPage: true });
 

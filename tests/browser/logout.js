@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
-import { chromium } from 'playwright-core';
+import { launch } from './browser.js';
 
 const given = JSON.parse(process.argv[2]);
 const [first, second] = given.relying_parties;
@@ -13,18 +13,7 @@ const [first, second] = given.relying_parties;
 const PATIENCE_MS = 15_000;
 
 await mkdir(given.screenshots, { recursive: true });
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: [
-    '--no-sandbox', // a container's root may not make one
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-  ],
-});
+const browser = await launch();
 
 const shot = (page, name) => page.screenshot({ path: `${given.screenshots}/logout-${name}.png`, fullPage: true });
 

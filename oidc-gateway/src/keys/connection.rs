@@ -122,8 +122,7 @@ impl Shared {
             match &self.address {
                 Address::Unix(path) => self.greet(UnixStream::connect(path).await?).await,
                 Address::Tls(authority, name) => {
-                    let address = (authority.host(), authority.port_u16().unwrap_or(443));
-                    let stream = TcpStream::connect(address).await?;
+                    let stream = TcpStream::connect(host_and_port(authority)).await?;
                     stream.set_nodelay(true)?;
                     let tls = self
                         .tls
@@ -219,6 +218,12 @@ impl Shared {
     }
 }
 
+/// RFC 3986 §3.2.2: the brackets of an address are the URI's.
+fn host_and_port(authority: &Authority) -> (&str, u16) {
+    let host = authority.host().trim_matches(['[', ']']);
+    (host, authority.port_u16().unwrap_or(443))
+}
+
 /// Returns when the peer has not answered a ping in time.
 async fn vanishes(pings: Option<PingPong>) {
     let Some(mut pings) = pings else {
@@ -240,10 +245,8 @@ fn is_unprocessed(error: &h2::Error) -> bool {
 }
 
 fn unavailable(error: &h2::Error) -> Status {
-    match error.get_io() {
-        Some(error) => Status::unavailable(error.to_string()),
-        None => Status::unavailable(error.to_string()),
-    }
+    let reason = error.get_io().map(ToString::to_string);
+    Status::unavailable(reason.unwrap_or_else(|| error.to_string()))
 }
 
 /// What a call sends: one message that is there already, or a first one and those that follow.
@@ -353,5 +356,23 @@ impl http_body::Body for Answer {
 
     fn is_end_stream(&self) -> bool {
         self.0.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports() {
+        for (authority, expected) in [
+            ("keys.example:8444", ("keys.example", 8444)),
+            ("keys.example", ("keys.example", 443)),
+            ("127.0.0.1:1", ("127.0.0.1", 1)),
+            ("[::1]:8444", ("::1", 8444)),
+        ] {
+            let authority = Authority::from_static(authority);
+            assert_eq!(host_and_port(&authority), expected);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Where sessions and grants live: one trait, in Redis and in memory, one contract test for both.
 //!
-//! Every verb is one atomic step and one round trip. A value is opaque to the store; the time that matters is the
+//! Every verb is one round trip, and what it decides is decided in one atomic step. A value is opaque to the store; the time that matters is the
 //! store's own clock (RD-09), and expiry is written inside values too by whoever makes them. A value that can be used
 //! once passes `ISSUED → CLAIMED(lease) → SPENT`: claim, then sign, then commit. What was not committed when the lease ends can
 //! be claimed again; whoever then commits first is the only one who does.
