@@ -30,8 +30,14 @@ impl<'a> Params<'a> {
             return None;
         }
         let mut pairs = Vec::with_capacity(16);
-        let pieces = encoded.split(|&octet| octet == b'&');
-        for piece in pieces.filter(|piece| !piece.is_empty()) {
+        let ends = memchr::memchr_iter(b'&', encoded).chain([encoded.len()]);
+        let mut begin = 0;
+        for end in ends {
+            let piece = &encoded[begin..end];
+            begin = end + 1;
+            if piece.is_empty() {
+                continue;
+            }
             if pairs.len() == MOST {
                 return None;
             }
@@ -106,11 +112,14 @@ pub(crate) fn with_query(uri: &str, pairs: &[(&str, &str)]) -> String {
 
 /// A pair in which nothing is escaped, as most are: taken as it is, for decoding costs much more.
 fn plain(piece: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
-    if piece.iter().any(|octet| matches!(octet, b'%' | b'+')) {
+    if memchr::memchr2(b'%', b'+', piece).is_some() {
         return None;
     }
     let text = std::str::from_utf8(piece).ok()?;
-    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    let (name, value) = match memchr::memchr(b'=', piece) {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => (text, ""),
+    };
     Some((Cow::Borrowed(name), Cow::Borrowed(value)))
 }
 

@@ -16,10 +16,12 @@ pub mod tree;
 pub mod verify;
 
 use std::fs;
+use std::future::poll_fn;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -84,8 +86,20 @@ pub(crate) struct Log {
     clock: Clock,
     /// Where the log stood after its newest checkpoint.
     checked: AtomicU64,
-    /// Waits for the batch that a record is in; without it each is written where the caller stands.
+    /// Waits for the batch that a record is in; without it whoever waits longest writes for all.
     group: Option<Group>,
+    together: Together,
+}
+
+/// Records that wait to be written in one write(2): those of all requests that a thread finds when it wakes.
+#[derive(Debug, Default)]
+struct Together(Mutex<Batch>);
+
+#[derive(Debug, Default)]
+struct Batch {
+    records: Vec<Vec<u8>>,
+    /// What became of them. It is set by who holds the appender.
+    outcome: Arc<OnceLock<Result<(), NotWritten>>>,
 }
 
 /// The end of the log, and how it is.
@@ -152,6 +166,7 @@ impl Log {
         let group = is_durable.then(|| Group::start(Arc::clone(&written)));
         let log = Log {
             group: group.transpose()?,
+            together: Together::default(),
             written,
             key,
             path: settings.path.clone(),
@@ -171,7 +186,13 @@ impl Log {
     /// Returns when the record has survived what it is to survive.
     pub(crate) async fn record(&self, members: Vec<u8>) -> Result<(), NotWritten> {
         let Some(group) = &self.group else {
-            return self.written.append([&members[..]]).map_err(|_| NotWritten);
+            let outcome = self.together.join(members);
+            // The other requests of this thread go first, so that their records are written with this one.
+            once_later().await;
+            return match outcome.get() {
+                Some(outcome) => *outcome,
+                None => self.written.append_together(&self.together, &outcome),
+            };
         };
         let (done, written) = oneshot::channel();
         group.queue.lock().records.push((members, done));
@@ -190,6 +211,8 @@ impl Log {
 
     /// Signs what is there, unless nothing has come since the last time.
     pub(crate) async fn checkpoint(&self) -> Result<(), CheckpointError> {
+        // What was done for callers who went away before it was written.
+        self.written.append_abandoned(&self.together);
         let checkpoint = {
             let mut appender = self.written.lock();
             appender.ready()?;
@@ -263,13 +286,49 @@ impl Log {
 
 impl Written {
     fn append<'a>(&self, records: impl IntoIterator<Item = &'a [u8]>) -> io::Result<()> {
-        let outcome = {
-            let mut appender = self.lock();
-            let before = appender.state().next();
-            appender
-                .append(records)
-                .map(|()| appender.state().next() - before)
-        };
+        let mut appender = self.lock();
+        self.append_to(&mut appender, records)
+    }
+
+    /// Writes the batch that the record of this outcome is in, unless another thread has just done that.
+    fn append_together(
+        &self,
+        together: &Together,
+        outcome: &OnceLock<Result<(), NotWritten>>,
+    ) -> Result<(), NotWritten> {
+        let mut appender = self.lock();
+        if outcome.get().is_none() {
+            // Batches are taken by who holds the appender, so it is the one that still grows.
+            self.append_batch(&mut appender, together.take());
+        }
+        outcome.get().copied().unwrap_or(Err(NotWritten))
+    }
+
+    fn append_abandoned(&self, together: &Together) {
+        let mut appender = self.lock();
+        let batch = together.take();
+        if !batch.records.is_empty() {
+            self.append_batch(&mut appender, batch);
+        }
+    }
+
+    fn append_batch(&self, appender: &mut Appender, batch: Batch) {
+        let Batch { records, outcome } = batch;
+        let records = records.iter().map(|record| &record[..]);
+        let written = self.append_to(appender, records).map_err(|_| NotWritten);
+        // Nobody else sets it: who took the batch does.
+        let _ = outcome.set(written);
+    }
+
+    fn append_to<'a>(
+        &self,
+        appender: &mut Appender,
+        records: impl IntoIterator<Item = &'a [u8]>,
+    ) -> io::Result<()> {
+        let before = appender.state().next();
+        let outcome = appender
+            .append(records)
+            .map(|()| appender.state().next() - before);
         match outcome {
             Ok(count) => {
                 self.went(true, None);
@@ -308,6 +367,36 @@ impl Written {
         // A panic in between leaves the end as it was: the file is looked at before the next record.
         self.appender.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Together {
+    /// Adds a record; where to see what became of it.
+    fn join(&self, record: Vec<u8>) -> Arc<OnceLock<Result<(), NotWritten>>> {
+        let mut batch = self.lock();
+        batch.records.push(record);
+        Arc::clone(&batch.outcome)
+    }
+
+    fn take(&self) -> Batch {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Batch> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ready when it is polled again, which is at once, but after whatever is ready now.
+async fn once_later() {
+    let mut has_waited = false;
+    poll_fn(|context| match std::mem::replace(&mut has_waited, true) {
+        true => Poll::Ready(()),
+        false => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 impl Group {

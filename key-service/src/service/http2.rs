@@ -15,6 +15,7 @@ use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 
+use super::gathered::Gathered;
 use crate::config::Listen;
 
 /// The largest header list of a request, in octets.
@@ -42,7 +43,7 @@ pub(super) async fn serve<S, A>(
         .max_header_list_size(HEADERS)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    let greeted = builder.handshake::<_, Bytes>(stream);
+    let greeted = builder.handshake::<_, Bytes>(Gathered(stream));
     let Ok(Ok(mut connection)) = tokio::time::timeout(limits.handshake_timeout, greeted).await
     else {
         return tracing::info!("a peer that does not speak HTTP/2");

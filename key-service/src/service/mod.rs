@@ -5,6 +5,7 @@ mod admin;
 mod audit;
 pub(crate) mod connection;
 mod encryption;
+mod gathered;
 mod http2;
 mod keys;
 mod mac;

@@ -101,7 +101,7 @@ impl ReturnAddress {
             fields.extend(tokens.id_token.map(|id_token| ("id_token", id_token)));
         }
         if request.is_openid() {
-            let state = session.session_state(provider, &self.client_id, &self.redirect_uri);
+            let state = session.session_state(provider, client, &self.redirect_uri);
             fields.extend(state.map(|state| ("session_state", state)));
         }
         // Last, so that there is no code where the rest could not be made.

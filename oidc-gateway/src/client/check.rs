@@ -76,6 +76,11 @@ impl Client {
             tos_uri: metadata.tos_uri,
             localized: metadata.localized,
             application_type,
+            redirect_origins: metadata
+                .redirect_uris
+                .iter()
+                .map(|uri| origin(uri))
+                .collect(),
             redirect_uris: metadata.redirect_uris,
             post_logout_redirect_uris: metadata.post_logout_redirect_uris,
             grant_types,

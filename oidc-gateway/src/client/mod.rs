@@ -79,6 +79,8 @@ pub struct Client {
     localized: Localized,
     pub(crate) application_type: ApplicationType,
     pub(crate) redirect_uris: Vec<String>,
+    /// Of each of `redirect_uris`, where it has one.
+    redirect_origins: Vec<Option<String>>,
     pub(crate) post_logout_redirect_uris: Vec<String>,
     grant_types: Vec<GrantType>,
     pub(crate) response_types: Vec<ResponseType>,
@@ -164,6 +166,16 @@ impl Client {
     /// Whether it registered itself.
     pub(crate) fn is_registered(&self) -> bool {
         self.kept_until.is_some()
+    }
+
+    /// The origin of a redirect URI of this client (RFC 6454 §4), where it has one. It is known of each that is
+    /// registered, and found out for a native client's at another port.
+    pub(crate) fn origin_of(&self, redirect_uri: &str) -> Option<Cow<'_, str>> {
+        let mut registered = self.redirect_uris.iter();
+        match registered.position(|each| each == redirect_uri) {
+            Some(at) => self.redirect_origins[at].as_deref().map(Cow::Borrowed),
+            None => redirect_uri::origin(redirect_uri).map(Cow::Owned),
+        }
     }
 
     pub(crate) fn may_use(&self, grant: GrantType) -> bool {

@@ -137,6 +137,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn origins() {
+        for (uri, expected) in [
+            ("https://rp.example/cb?x", Some("https://rp.example")),
+            ("https://rp.example:443/", Some("https://rp.example")),
+            ("https://RP.example/", Some("https://rp.example")),
+            ("https://rp.example:8443/", Some("https://rp.example:8443")),
+            ("http://127.0.0.1:9/cb", Some("http://127.0.0.1:9")),
+            ("com.example.app:/cb", None),
+        ] {
+            assert_eq!(origin(uri).as_deref(), expected, "{uri}");
+        }
+    }
+
+    #[test]
     fn what_may_be_registered() {
         use ApplicationType::{Native, Web};
         let rows = [

@@ -20,6 +20,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tonic::Status;
 use tonic::body::Body;
 
+use super::gathered::Gathered;
+
 /// A peer that vanished without a word is noticed: how often it is asked, and how long it may take to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -147,7 +149,7 @@ impl Shared {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, mut connection) = h2::client::handshake(stream)
+        let (sender, mut connection) = h2::client::handshake(Gathered(stream))
             .await
             .map_err(std::io::Error::other)?;
         let pings = connection.ping_pong();

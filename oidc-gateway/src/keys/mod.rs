@@ -4,6 +4,7 @@ mod channel;
 mod connection;
 mod directory;
 mod encryption;
+mod gathered;
 mod item;
 
 use std::future::Future;
