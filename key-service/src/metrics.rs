@@ -272,6 +272,12 @@ fn describe_audit(text: &mut String, log: &Log) -> std::fmt::Result {
             log.size(),
         ),
         (
+            "audit_writes",
+            "Times that records were written to the audit log, many or one at a time.",
+            "counter",
+            log.writes(),
+        ),
+        (
             "audit_failures",
             "Times that the audit log was not written.",
             "counter",

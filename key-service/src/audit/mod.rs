@@ -108,6 +108,8 @@ struct Written {
     appender: Mutex<Appender>,
     is_up: AtomicBool,
     failures: AtomicU64,
+    /// How often records went to the file; with `fsync`, to the disk.
+    writes: AtomicU64,
     /// Records since the newest checkpoint.
     waiting: AtomicU64,
     most_waiting: u64,
@@ -159,6 +161,7 @@ impl Log {
             appender: Mutex::new(appender),
             is_up: AtomicBool::new(true),
             failures: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             most_waiting: settings.checkpoint_records,
             due: Notify::new(),
@@ -268,6 +271,11 @@ impl Log {
         self.written.failures.load(Ordering::Relaxed)
     }
 
+    /// How many times records were written, many or one at a time.
+    pub(crate) fn writes(&self) -> u64 {
+        self.written.writes.load(Ordering::Relaxed)
+    }
+
     /// How many records there are.
     pub(crate) fn size(&self) -> u64 {
         self.written.lock().state().next()
@@ -331,6 +339,7 @@ impl Written {
             .map(|()| appender.state().next() - before);
         match outcome {
             Ok(count) => {
+                self.writes.fetch_add(1, Ordering::Relaxed);
                 self.went(true, None);
                 if self.waiting.fetch_add(count, Ordering::Relaxed) + count >= self.most_waiting {
                     self.due.notify_one();
