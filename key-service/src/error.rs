@@ -1,9 +1,11 @@
 //! Why a request was not carried out, with what an operator needs to know. What a caller is told stands in
 //! `service/status.rs`.
 
+use std::time::Duration;
+
 use crate::backend;
 use crate::keyring::claims;
-use crate::keyring::policy::Rule;
+use crate::keyring::policy::{Refusal, Rule};
 use crate::{jwe, jwk, signature};
 
 /// Why a request was not carried out.
@@ -13,11 +15,17 @@ pub enum Error {
     #[error("no such key or ring, or not allowed")]
     NotAllowed,
     /// The claims firewall said no.
-    #[error("refused by rule {}", .0.as_str())]
-    Policy(Rule),
+    #[error("refused by rule {0}")]
+    Policy(#[from] Refusal),
     /// The claims are not one strict JSON object.
     #[error("claims: {0}")]
     Claims(#[from] claims::Invalid),
+    /// The caller has used keys more often than its `rate`; it may again after this time.
+    #[error("more often than the caller's rate")]
+    TooOften(Duration),
+    /// Another request is signing for this `once_key`.
+    #[error("its once_key is being signed for")]
+    BeingSigned,
     /// The request itself is wrong; the text is constant and may be told.
     #[error("{0}")]
     Malformed(&'static str),
@@ -55,11 +63,18 @@ impl Error {
     #[must_use]
     pub fn rule(&self) -> &'static str {
         match self {
-            Error::Policy(rule) => rule.as_str(),
+            Error::Policy(refusal) => refusal.rule().as_str(),
+            Error::TooOften(_) => "rate",
             Error::Claims(claims::Invalid::TooLong) => Rule::Size.as_str(),
             Error::Lifecycle(rule) => rule.split(':').next().unwrap_or(rule),
             _ => "",
         }
+    }
+}
+
+impl From<Rule> for Error {
+    fn from(rule: Rule) -> Self {
+        Error::Policy(rule.into())
     }
 }
 

@@ -105,6 +105,8 @@ pub struct Metrics {
     refusals: Family<RuleLabel, Counter>,
     signatures: HashMap<String, Counter>,
     handshakes_failed: Counter,
+    /// Answers to a `once_key` that there was no room for.
+    pub(crate) once_forgotten: Counter,
 }
 
 impl Metrics {
@@ -121,6 +123,7 @@ impl Metrics {
         let refusals = Family::<RuleLabel, Counter>::default();
         let signatures = Family::<RingLabel, Counter>::default();
         let handshakes_failed = Counter::default();
+        let once_forgotten = Counter::default();
         registry.register("requests", "Requests answered", requests.clone());
         registry.register(
             "request_duration_seconds",
@@ -129,7 +132,7 @@ impl Metrics {
         );
         registry.register(
             "refusals",
-            "Refused by the claims firewall",
+            "Refused by the claims firewall, and by a caller's rate",
             refusals.clone(),
         );
         registry.register("signatures", "Signatures made", signatures.clone());
@@ -137,6 +140,11 @@ impl Metrics {
             "handshakes_failed",
             "TLS handshakes that failed",
             handshakes_failed.clone(),
+        );
+        registry.register(
+            "once_forgotten",
+            "Answers to a once_key that were forgotten early, for want of room",
+            once_forgotten.clone(),
         );
         Metrics {
             succeeded: Rpc::ALL.map(|rpc| {
@@ -158,6 +166,7 @@ impl Metrics {
                 })
                 .collect(),
             handshakes_failed,
+            once_forgotten,
         }
     }
 

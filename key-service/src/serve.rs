@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::metrics::{self, Metrics, Page, Readiness};
 use crate::service::peer::Callers;
-use crate::service::{Shared, Watchers, connection};
+use crate::service::{Once, Shared, Watchers, connection};
 use crate::tls::{self, Certificates};
 
 /// Why the service did not start.
@@ -126,12 +126,18 @@ impl Service {
         let ready = Arc::new(Readiness::default());
         let (stop, stopping) = watch::channel(false);
         let rings = config.rings.iter().map(|ring| ring.name.clone());
+        let metrics = Arc::new(Metrics::new(rings));
         let shared = Arc::new(Shared {
             keyring: Arc::clone(&keyring),
-            callers: Callers::new(&config.callers),
+            callers: Callers::new(&config.callers, config.restrictions()?),
             certificates,
             limits: config.listen.clone(),
-            metrics: Arc::new(Metrics::new(rings)),
+            once: Arc::new(Once::new(
+                config.policy.once_lives(),
+                config.policy.once_size,
+                metrics.once_forgotten.clone(),
+            )),
+            metrics,
             audit: audit.clone(),
             health: health.clone(),
             watchers: Watchers::default(),

@@ -245,7 +245,19 @@ name = "client-assertion/ES256"
             json!({ "iss": ISSUER, "aud": "c", "exp": now + 60, "code": "x" }),
             "",
         ),
+        (
+            id_ring,
+            Profile::AuthorizationResponse,
+            json!({ "iss": ISSUER, "aud": "c", "exp": now + 60, "sub": "alice" }),
+            "claims.forbidden",
+        ),
         (id_ring, Profile::Metadata, json!({ "iss": ISSUER }), ""),
+        (
+            id_ring,
+            Profile::Metadata,
+            json!({ "iss": ISSUER, "sub": "alice" }),
+            "claims.forbidden",
+        ),
         (
             "client-assertion/ES256",
             Profile::ClientAssertion,
@@ -303,7 +315,7 @@ async fn one_refused_item_refuses_all() {
 }
 
 /// `null` takes a claim away.
-fn merged(mut claims: Value, changes: Value) -> Value {
+pub(crate) fn merged(mut claims: Value, changes: Value) -> Value {
     let (Value::Object(all), Value::Object(changes)) = (&mut claims, changes) else {
         panic!("objects only");
     };

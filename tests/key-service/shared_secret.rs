@@ -180,8 +180,13 @@ async fn the_policy_holds_for_secrets_too() {
         (Profile::Introspection, introspection, ""),
         (
             Profile::AuthorizationResponse,
-            with(json!({ "code": "x" })),
+            json!({ "iss": ISSUER, "aud": "c", "exp": now + 60, "code": "x" }),
             "",
+        ),
+        (
+            Profile::AuthorizationResponse,
+            with(json!({ "code": "x" })),
+            "claims.forbidden",
         ),
         // Who gets these does not have the secret.
         (Profile::AccessToken, with(access.clone()), "profile"),

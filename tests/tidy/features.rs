@@ -59,10 +59,6 @@ const PENDING: &[(&str, &str)] = &[
         "cloud backends: with their own work behind the trait",
     ),
     (
-        "K-2",
-        "rules for each caller: with the audit, which counts what they ask for",
-    ),
-    (
         "K-4",
         "second factors' seeds and sealed state: with the second factors",
     ),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::iter;
 use std::time::Duration;
 
-use super::{Allow, Config, Invalid, Period, Ring};
+use super::{Allow, Config, Invalid, Period, Ring, rules};
 use crate::algorithm::{RingAlgorithm, RingName};
 use crate::keyring::policy::{Policy, Profile};
 use crate::keyring::{self, RingSettings};
@@ -17,6 +17,7 @@ impl Config {
         self.check_policy()?;
         self.check_audit()?;
         keyring(self)?;
+        self.restrictions()?;
         Ok(())
     }
 
@@ -160,7 +161,8 @@ impl Config {
                 "[policy] claims_size is from 1 to {}",
                 keyring::claims::LONGEST
             ),
-        )
+        )?;
+        self.policy.check_once()
     }
 }
 
@@ -175,6 +177,7 @@ fn check_caller(caller: &Allow, config: &Config) -> Result<(), Invalid> {
         caller.uid.is_none() || config.listen.unix.is_some(),
         named("`uid` is for the Unix socket, and [listen] has no `unix`"),
     )?;
+    caller.check_rate()?;
     for pattern in &caller.rings {
         let known = config.rings.iter().any(|ring| matches(pattern, &ring.name));
         require(
@@ -210,6 +213,11 @@ pub(super) fn keyring(config: &Config) -> Result<keyring::Settings, Invalid> {
         })?;
         if name.purpose() == crate::audit::PURPOSE {
             return Err(named("the audit log's key is in no ring".into()));
+        }
+        if name.purpose() == rules::SECRETS {
+            return Err(named(
+                "so [[policy.rules]] names what clients' secrets sign".into(),
+            ));
         }
         if rings.iter().any(|known: &RingSettings| known.name == name) {
             return Err(named("is there twice".into()));
@@ -274,7 +282,7 @@ fn period(ring: &Ring, name: &RingName, config: &Config) -> Result<Option<i64>, 
     Ok(Some(seconds(period)))
 }
 
-fn profiles(ring: &Ring, name: &RingName) -> Result<Vec<Profile>, String> {
+pub(super) fn profiles(ring: &Ring, name: &RingName) -> Result<Vec<Profile>, String> {
     let signs = matches!(name.algorithm(), RingAlgorithm::Signature(_));
     match (&ring.profiles, signs) {
         (None, false) => Ok(Vec::new()),
@@ -296,7 +304,7 @@ fn profiles(ring: &Ring, name: &RingName) -> Result<Vec<Profile>, String> {
     }
 }
 
-fn profile(name: &str) -> Result<Profile, String> {
+pub(super) fn profile(name: &str) -> Result<Profile, String> {
     let known = Profile::ALL.iter().find(|profile| profile.as_str() == name);
     known.copied().ok_or_else(|| {
         let all: Vec<_> = Profile::ALL
@@ -312,16 +320,16 @@ fn names(rings: &[Ring]) -> String {
     names.join(", ")
 }
 
-fn seconds(duration: Duration) -> i64 {
+pub(super) fn seconds(duration: Duration) -> i64 {
     // Rounded up: a limit that a fraction of a second would break is kept.
     i64::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
-fn show(duration: Duration) -> String {
+pub(super) fn show(duration: Duration) -> String {
     format!("{duration:?}")
 }
 
-fn require(holds: bool, otherwise: impl Into<String>) -> Result<(), Invalid> {
+pub(super) fn require(holds: bool, otherwise: impl Into<String>) -> Result<(), Invalid> {
     if holds {
         Ok(())
     } else {

@@ -5,6 +5,8 @@ mod audit;
 mod check;
 mod duration;
 mod listen;
+mod policy;
+mod rules;
 mod text;
 
 use std::net::SocketAddr;
@@ -20,6 +22,9 @@ pub use audit::{Audit, Durability};
 pub(crate) use check::matches as ring_matches;
 pub use duration::Period;
 pub use listen::{Listen, Tls, TlsVersion};
+pub use policy::{Policy, PolicyRule};
+pub use rules::ByRing;
+pub(crate) use rules::ring_of_secrets;
 
 /// Why a configuration cannot be used: one sentence with the place and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +105,19 @@ pub struct Allow {
     pub services: Vec<Service>,
     /// Which rings it may use: `*`, `<purpose>/*` or `<purpose>/<alg>`.
     pub rings: Vec<String>,
+    /// How many operations with keys of ours it may have in a second; absent: any number.
+    pub rate: Option<u32>,
+    /// How many of them at once; default: those of one second.
+    pub burst: Option<u32>,
+}
+
+impl Allow {
+    /// How many operations it may have at once.
+    #[must_use]
+    pub fn burst(&self) -> u32 {
+        let second = self.rate.unwrap_or(0).max(policy::ITEMS);
+        self.burst.unwrap_or(second)
+    }
 }
 
 /// A service of ours.
@@ -173,19 +191,6 @@ impl Lifecycle {
     }
 }
 
-/// What may be signed.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Policy {
-    /// The only `iss`, beside `token_issuer`.
-    pub issuer: String,
-    /// The `iss` of tokens, where that is another word than the issuer's URL (RFC 7519 §4.1.1).
-    pub token_issuer: Option<String>,
-    /// Longest claims, in octets.
-    #[serde(default = "default_claims_size")]
-    pub claims_size: usize,
-}
-
 /// A ring.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -254,10 +259,6 @@ pub struct Admin {
     pub key_file: Option<PathBuf>,
 }
 
-fn default_claims_size() -> usize {
-    16 * 1024
-}
-
 impl Config {
     /// Reads and checks a file.
     ///
@@ -322,6 +323,14 @@ impl Config {
     /// A ring or a profile that does not exist.
     pub fn keyring(&self) -> Result<keyring::Settings, Invalid> {
         check::keyring(self)
+    }
+
+    /// What `[[policy.rules]]` takes from each of `[[callers.allow]]`, in their order.
+    ///
+    /// # Errors
+    /// A rule that names what there is not, or leaves nothing to sign.
+    pub fn restrictions(&self) -> Result<Vec<ByRing>, Invalid> {
+        rules::restrictions(self)
     }
 }
 

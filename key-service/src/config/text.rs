@@ -60,8 +60,12 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 /// Of the names that the message says were expected, the one that is a few letters away.
 fn nearest<'a>(name: &str, message: &'a str) -> Option<&'a str> {
     let (_, expected) = message.split_once("expected ")?;
-    let names = expected.split('`').skip(1).step_by(2);
-    names
+    closest(name, expected.split('`').skip(1).step_by(2))
+}
+
+/// The one that is a few letters away.
+pub(super) fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
         .map(|known| (strsim::damerau_levenshtein(name, known), known))
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
         .min()

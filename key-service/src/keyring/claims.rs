@@ -95,6 +95,11 @@ impl Claims {
         self.member(name).is_some()
     }
 
+    /// The names of its members.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|member| &*member.name)
+    }
+
     pub(crate) fn shape(&self, name: &str) -> Option<Shape> {
         self.member(name).map(|member| member.shape)
     }

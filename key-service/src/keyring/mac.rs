@@ -62,7 +62,7 @@ impl Keyring {
     ) -> Result<MacPermit, Error> {
         if ring.name().algorithm() != RingAlgorithm::Mac || ring.name().purpose() != purpose.ring()
         {
-            return Err(Error::Policy(Rule::Purpose));
+            return Err(Rule::Purpose.into());
         }
         if input.is_empty() || input.len() > LONGEST_INPUT {
             return Err(Error::Malformed("input is from 1 to 4096 octets"));

@@ -3,6 +3,7 @@
 //! A [`Snapshot`] is everything that a request asks for, computed once and swapped whole: a request takes no lock and
 //! computes no state. Which key of a ring is active is the one thing that a request reads from the clock.
 
+pub mod audience;
 pub mod claims;
 mod gate;
 mod inventory;
@@ -10,8 +11,10 @@ pub mod key;
 pub mod mac;
 pub mod policy;
 mod published;
+mod refusal;
 #[cfg(test)]
 mod replicas_tests;
+pub mod restriction;
 pub mod rotation;
 mod schedule;
 mod snapshot;
@@ -39,7 +42,7 @@ use crate::signature::MacKey;
 use gate::Gate;
 use inventory::Inventory;
 use key::Key;
-use policy::{Permit, Policy, Profile, Sign, Signer};
+use policy::{Permit, Policy, Profile, Sign, Signer, Wanted};
 pub(crate) use published::jwk_set;
 pub use published::{Capabilities, Published};
 pub use schedule::Alarm;
@@ -78,7 +81,7 @@ pub struct Settings {
 }
 
 /// A compact JWS of ours.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Signed {
     /// The compact serialisation.
     pub compact: String,
@@ -179,30 +182,18 @@ impl Keyring {
     ///
     /// # Errors
     /// The rule that forbids it; or there is no key that may sign.
-    pub fn permit(
-        &self,
-        ring: &Ring,
-        profile: Profile,
-        claims: claims::Claims,
-    ) -> Result<Permit<Sign>, Error> {
+    pub fn permit(&self, ring: &Ring, wanted: Wanted<'_>) -> Result<Permit<Sign>, Error> {
         let now = self.clock.now();
-        self.settings.policy.permit(ring, profile, claims, now)
+        self.settings.policy.permit(ring, wanted, now)
     }
 
     /// Asks the policy about a shared secret's signature.
     ///
     /// # Errors
     /// The rule that forbids it.
-    pub fn permit_secret(
-        &self,
-        secret: MacKey,
-        profile: Profile,
-        claims: claims::Claims,
-    ) -> Result<Permit<Sign>, Error> {
+    pub fn permit_secret(&self, secret: MacKey, wanted: Wanted<'_>) -> Result<Permit<Sign>, Error> {
         let now = self.clock.now();
-        self.settings
-            .policy
-            .permit_secret(secret, profile, claims, now)
+        self.settings.policy.permit_secret(secret, wanted, now)
     }
 
     /// Signs what was permitted (RFC 7515 §5.1).

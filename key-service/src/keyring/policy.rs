@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use super::claims::{Claims, Shape};
 use super::key::Key;
+pub use super::refusal::{Refusal, Rule};
+use super::restriction::Restriction;
 use super::{Ring, SignatureAlgorithm};
 use crate::algorithm::RingAlgorithm;
 use crate::error::Error;
 use crate::signature::{self, MacKey};
 
 /// How far `iat` may be from our clock, in seconds.
-const IAT_WINDOW: i64 = 60;
+pub(crate) const IAT_WINDOW: i64 = 60;
 
 macro_rules! names {
     ($(#[$meta:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $wire:literal,)+ }) => {
@@ -32,6 +34,7 @@ macro_rules! names {
         }
     };
 }
+pub(super) use names;
 
 names! {
     /// What kind of JWT is signed.
@@ -69,34 +72,6 @@ names! {
     }
 }
 
-names! {
-    /// Why the firewall said no. The name is what the caller is told.
-    Rule {
-        /// The ring does not sign JWTs of this profile.
-        Profile = "profile",
-        /// The claims are longer than the configured size.
-        Size = "size",
-        /// `iss` is not ours.
-        Issuer = "issuer",
-        /// A claim that the profile requires is absent.
-        Required = "claims.required",
-        /// A claim is there that the profile forbids.
-        Forbidden = "claims.forbidden",
-        /// A registered claim is not of its type: times are whole numbers, names are not empty.
-        Type = "claims.type",
-        /// `iat` is more than a minute from our clock.
-        IssuedAt = "iat",
-        /// `exp` has passed.
-        Expired = "exp",
-        /// `exp − iat` is longer than a token may live.
-        Lifetime = "lifetime",
-        /// The ring does not make MACs of this purpose.
-        Purpose = "purpose",
-        /// A shared secret is shorter than its algorithm demands.
-        SecretLength = "secret.length",
-    }
-}
-
 impl Profile {
     /// Its place in a header.
     #[must_use]
@@ -113,7 +88,8 @@ impl Profile {
         }
     }
 
-    fn required(self) -> &'static [&'static str] {
+    /// Claims without which it is not signed.
+    pub(crate) fn required(self) -> &'static [&'static str] {
         match self {
             Profile::IdToken => &["iss", "sub", "aud", "exp", "iat"],
             Profile::AccessToken => &["iss", "exp", "aud", "sub", "client_id", "iat", "jti"],
@@ -126,12 +102,15 @@ impl Profile {
         }
     }
 
-    fn forbidden(self) -> &'static [&'static str] {
+    /// Claims with which it is not signed.
+    pub(crate) fn forbidden(self) -> &'static [&'static str] {
         match self {
             // Back-Channel Logout §2.4: so that it cannot be taken for an ID token.
             Profile::LogoutToken => &["nonce"],
             // RFC 9701 §5: so that it cannot be taken for an access token.
             Profile::Introspection => &["sub", "exp"],
+            // JARM §2.1, RFC 8414 §2.1: they are about nobody, and without a subject no ID token (RFC 8725 §3.12).
+            Profile::AuthorizationResponse | Profile::Metadata => &["sub"],
             _ => &[],
         }
     }
@@ -151,13 +130,73 @@ pub(super) enum Signer {
 }
 
 /// What a shared secret signs: what its recipient alone has to believe.
-const BY_SECRET: [Profile; 5] = [
+pub(crate) const BY_SECRET: [Profile; 5] = [
     Profile::IdToken,
     Profile::LogoutToken,
     Profile::Userinfo,
     Profile::Introspection,
     Profile::AuthorizationResponse,
 ];
+
+/// What somebody wants to have signed.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// As what.
+    pub profile: Profile,
+    /// The claims that were handed over.
+    pub claims: Claims,
+    /// The names of those that the service fills in.
+    pub hashes: &'a [&'a str],
+    /// What is configured for whoever wants it.
+    pub restrictions: &'a [Arc<Restriction>],
+}
+
+impl Wanted<'_> {
+    /// Before anything is signed: claims that the service fills in have the name of a hash, and each is filled in once.
+    fn check_hashes(&self) -> Result<(), Error> {
+        let is_letter = |octet: u8| octet.is_ascii_lowercase() || octet == b'_';
+        for (index, claim) in self.hashes.iter().enumerate() {
+            if !claim.ends_with("_hash") || claim.len() > 32 || !claim.bytes().all(is_letter) {
+                return Err(Error::Malformed("hash_of.claim is not the name of a hash"));
+            }
+            if self.claims.has(claim) || self.hashes[..index].contains(claim) {
+                return Err(Error::Malformed(
+                    "hash_of.claim is among the claims already",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When a token begins and ends, in seconds since 1970-01-01T00:00:00Z.
+#[derive(Debug)]
+pub(super) struct Times {
+    now: i64,
+    issued_at: i64,
+    expires_at: Option<i64>,
+}
+
+impl Times {
+    fn of(claims: &Claims, now: i64) -> Times {
+        Times {
+            now,
+            issued_at: date(claims, "iat").unwrap_or(now),
+            expires_at: date(claims, "exp"),
+        }
+    }
+
+    /// How far `iat` is from our clock.
+    pub(super) fn skew(&self) -> i64 {
+        (self.issued_at - self.now).abs()
+    }
+
+    /// `exp − iat`.
+    pub(super) fn life(&self) -> Option<i64> {
+        self.expires_at
+            .map(|expires_at| expires_at - self.issued_at)
+    }
+}
 
 /// Proof that the firewall was asked and agreed.
 #[derive(Debug)]
@@ -180,29 +219,14 @@ impl Permit<Sign> {
     }
 
     /// Adds the hash of another token (OpenID Connect Core §3.1.3.6), which only this service computes: with the hash of
-    /// the algorithm that signs this one.
-    ///
-    /// # Errors
-    /// When the name is not that of a hash, or is taken.
-    pub fn add_hash(&mut self, claim: &str, of: &str) -> Result<(), Error> {
-        let plain = claim
-            .bytes()
-            .all(|octet| octet.is_ascii_lowercase() || octet == b'_');
-        if !claim.ends_with("_hash") || claim.len() > 32 || !plain {
-            return Err(Error::Malformed("hash_of.claim is not the name of a hash"));
-        }
-        if self.claims.has(claim) {
-            return Err(Error::Malformed(
-                "hash_of.claim is among the claims already",
-            ));
-        }
+    /// the algorithm that signs this one. The claim is one of those that were wanted.
+    pub(crate) fn add_hash(&mut self, claim: &str, of: &str) {
         let hash = match &self.signer {
             Signer::Ring(_, algorithm) => algorithm.hash_of_tokens(),
             Signer::Secret(key) => key.algorithm().hash(),
         };
         let hash = signature::left_half_hash(hash, of);
         self.claims.append(claim, &hash);
-        Ok(())
     }
 }
 
@@ -233,87 +257,84 @@ impl Policy {
         }
     }
 
-    /// Decides whether the ring's active key may sign these claims as this profile at `now`.
+    /// Decides whether the ring's active key may sign this at `now`.
     ///
     /// # Errors
     /// The rule that forbids it; or there is no key that may sign.
-    pub fn permit(
-        &self,
-        ring: &Ring,
-        profile: Profile,
-        claims: Claims,
-        now: i64,
-    ) -> Result<Permit<Sign>, Error> {
+    pub fn permit(&self, ring: &Ring, wanted: Wanted<'_>, now: i64) -> Result<Permit<Sign>, Error> {
         let RingAlgorithm::Signature(algorithm) = ring.name().algorithm() else {
             return Err(Error::NotAllowed);
         };
-        if !ring.profiles().contains(&profile) {
-            return Err(Error::Policy(Rule::Profile));
+        if !ring.profiles().contains(&wanted.profile) {
+            return Err(Rule::Profile.into());
         }
-        self.check(profile, &claims, ring.longest_life(), now)
-            .map_err(Error::Policy)?;
+        wanted.check_hashes()?;
+        self.check(&wanted, ring.longest_life(), now)?;
         let key = ring.active(now).ok_or(Error::NoActiveKey)?;
         Ok(Permit {
             signer: Signer::Ring(Arc::clone(key), algorithm),
-            typ: profile.typ(),
-            claims,
+            typ: wanted.profile.typ(),
+            claims: wanted.claims,
             granted: PhantomData,
         })
     }
 
-    /// Decides whether a shared secret may sign these claims as this profile at `now`.
+    /// Decides whether a shared secret may sign this at `now`.
     ///
     /// # Errors
     /// The rule that forbids it.
     pub fn permit_secret(
         &self,
         secret: MacKey,
-        profile: Profile,
-        claims: Claims,
+        wanted: Wanted<'_>,
         now: i64,
     ) -> Result<Permit<Sign>, Error> {
-        if !BY_SECRET.contains(&profile) {
-            return Err(Error::Policy(Rule::Profile));
+        if !BY_SECRET.contains(&wanted.profile) {
+            return Err(Rule::Profile.into());
         }
-        self.check(profile, &claims, self.longest_life, now)
-            .map_err(Error::Policy)?;
+        wanted.check_hashes()?;
+        self.check(&wanted, self.longest_life, now)?;
         Ok(Permit {
             signer: Signer::Secret(secret),
-            typ: profile.typ(),
-            claims,
+            typ: wanted.profile.typ(),
+            claims: wanted.claims,
             granted: PhantomData,
         })
     }
 
-    fn check(&self, profile: Profile, claims: &Claims, longest: i64, now: i64) -> Result<(), Rule> {
+    fn check(&self, wanted: &Wanted<'_>, longest: i64, now: i64) -> Result<(), Refusal> {
+        let Wanted {
+            profile, claims, ..
+        } = wanted;
         if claims.as_bytes().len() > self.size {
-            return Err(Rule::Size);
+            return Err(Rule::Size.into());
         }
-        if !profile.required().iter().all(|name| claims.has(name)) {
-            return Err(Rule::Required);
+        let mut required = profile.required().iter();
+        if let Some(name) = required.find(|name| !claims.has(name)) {
+            return Err(Rule::Required.by(name));
         }
-        if profile.forbidden().iter().any(|name| claims.has(name)) {
-            return Err(Rule::Forbidden);
+        let mut forbidden = profile.forbidden().iter();
+        if let Some(name) = forbidden.find(|name| claims.has(name)) {
+            return Err(Rule::Forbidden.by(name));
         }
         check_types(claims)?;
-        self.check_issuer(profile, claims)?;
-        if profile == Profile::LogoutToken && !claims.has("sub") && !claims.has("sid") {
-            return Err(Rule::Required);
+        self.check_issuer(*profile, claims)?;
+        if *profile == Profile::LogoutToken && !claims.has("sub") && !claims.has("sid") {
+            return Err(Rule::Required.by("sub"));
         }
 
-        let issued_at = date(claims, "iat").unwrap_or(now);
-        if (issued_at - now).abs() > IAT_WINDOW {
-            return Err(Rule::IssuedAt);
+        let times = Times::of(claims, now);
+        if times.skew() > IAT_WINDOW {
+            return Err(Rule::IssuedAt.into());
         }
-        if let Some(expires_at) = date(claims, "exp") {
-            if expires_at <= now {
-                return Err(Rule::Expired);
-            }
-            if expires_at - issued_at > longest {
-                return Err(Rule::Lifetime);
-            }
+        if times.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err(Rule::Expired.into());
         }
-        Ok(())
+        if times.life().is_some_and(|life| life > longest) {
+            return Err(Rule::Lifetime.into());
+        }
+        let mut restrictions = wanted.restrictions.iter();
+        restrictions.try_for_each(|restriction| restriction.check(wanted, &times))
     }
 
     /// Of a client assertion, issuer and subject are the client that we are to somebody else (RFC 7523 §3).
@@ -335,25 +356,25 @@ fn date(claims: &Claims, name: &str) -> Option<i64> {
 }
 
 /// RFC 7519 §4.1: a registered claim of another type is an error, not an absent claim.
-fn check_types(claims: &Claims) -> Result<(), Rule> {
+fn check_types(claims: &Claims) -> Result<(), Refusal> {
     const TEXT: Shape = Shape::Text { empty: false };
     for name in ["exp", "iat", "nbf", "auth_time"] {
         if !matches!(claims.shape(name), None | Some(Shape::Date(_))) {
-            return Err(Rule::Type);
+            return Err(Rule::Type.by(name));
         }
     }
     for name in ["iss", "sub", "jti", "client_id", "sid"] {
         if !matches!(claims.shape(name), None | Some(TEXT)) {
-            return Err(Rule::Type);
+            return Err(Rule::Type.by(name));
         }
     }
     for name in ["events", "token_introspection"] {
         if !matches!(claims.shape(name), None | Some(Shape::Object)) {
-            return Err(Rule::Type);
+            return Err(Rule::Type.by(name));
         }
     }
     match claims.shape("aud") {
         None | Some(TEXT | Shape::Texts) => Ok(()),
-        Some(_) => Err(Rule::Type),
+        Some(_) => Err(Rule::Type.by("aud")),
     }
 }

@@ -33,8 +33,21 @@ impl KeyService for Keys {
         let mut call = Call::begin(&self.shared, Rpc::Sign, &self.caller, &request);
         let deadline = deadline(request.metadata());
         let items = &request.get_ref().items;
-        let outcome = self.sign_items(items, deadline, &mut call.entry).await;
-        self.shared.answer(call, outcome).await
+        let outcome = async {
+            self.caller.spend(items.len(), call.since)?;
+            self.sign_items(items, deadline, &mut call.entry).await
+        };
+        let (outcome, answers) = match outcome.await {
+            Ok((response, answers)) => (Ok(response), answers),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let answer = self.shared.answer(call, outcome).await;
+        // What the audit log could not take does not leave, and is not remembered.
+        if answer.is_ok() && !answers.is_empty() {
+            let now = self.shared.keyring.clock().now();
+            answers.into_iter().for_each(|answer| answer.keep(now));
+        }
+        answer
     }
 
     async fn verify(
@@ -43,7 +56,14 @@ impl KeyService for Keys {
     ) -> Result<Response<v1::VerifyResponse>, Status> {
         let mut call = Call::begin(&self.shared, Rpc::Verify, &self.caller, &request);
         let deadline = deadline(request.metadata());
-        let outcome = self.verify_subject(request.get_ref(), deadline).await;
+        let asked = request.get_ref();
+        // Public keys are public: no key of ours is used.
+        let is_secret = matches!(asked.key, Some(verify_request::Key::WrappedSecret(_)));
+        let outcome = async {
+            self.caller.spend(usize::from(is_secret), call.since)?;
+            self.verify_subject(asked, deadline).await
+        };
+        let outcome = outcome.await;
         if let (Ok(verified), Some(verify_request::Key::Ring(ring))) =
             (&outcome, &request.get_ref().key)
         {
@@ -60,7 +80,11 @@ impl KeyService for Keys {
         let mut call = Call::begin(&self.shared, Rpc::Mac, &self.caller, &request);
         let deadline = deadline(request.metadata());
         let asked = request.get_ref();
-        let outcome = self.compute_mac(asked, deadline).await;
+        let outcome = async {
+            self.caller.spend(1, call.since)?;
+            self.compute_mac(asked, deadline).await
+        };
+        let outcome = outcome.await;
         call.entry.text("purpose", asked.purpose().as_str_name());
         if let (Ok(_), Some(mac_request::Key::Ring(ring))) = (&outcome, &asked.key) {
             call.entry.text("ring", ring);
@@ -74,15 +98,19 @@ impl KeyService for Keys {
     ) -> Result<Response<v1::DecryptResponse>, Status> {
         let call = Call::begin(&self.shared, Rpc::Decrypt, &self.caller, &request);
         let deadline = deadline(request.metadata());
-        let outcome = match &request.get_ref().ciphertext {
-            Some(decrypt_request::Ciphertext::CompactJwe(token)) => {
-                self.open(token, deadline).await
+        let outcome = async {
+            self.caller.spend(1, call.since)?;
+            match &request.get_ref().ciphertext {
+                Some(decrypt_request::Ciphertext::CompactJwe(token)) => {
+                    self.open(token, deadline).await
+                }
+                Some(decrypt_request::Ciphertext::Sealed(sealed)) => {
+                    self.unseal(sealed, deadline).await
+                }
+                None => Err(Error::Malformed("ciphertext is missing")),
             }
-            Some(decrypt_request::Ciphertext::Sealed(sealed)) => {
-                self.unseal(sealed, deadline).await
-            }
-            None => Err(Error::Malformed("ciphertext is missing")),
         };
+        let outcome = outcome.await;
         self.shared.answer(call, outcome).await
     }
 
@@ -92,7 +120,11 @@ impl KeyService for Keys {
     ) -> Result<Response<v1::WrapResponse>, Status> {
         let mut call = Call::begin(&self.shared, Rpc::Wrap, &self.caller, &request);
         let deadline = deadline(request.metadata());
-        let outcome = self.wrap_plaintext(request.get_ref(), deadline).await;
+        let outcome = async {
+            self.caller.spend(1, call.since)?;
+            self.wrap_plaintext(request.get_ref(), deadline).await
+        };
+        let outcome = outcome.await;
         if let (Ok(_), Some(wrap_request::To::Recipient(to))) = (&outcome, &request.get_ref().to) {
             call.entry.text("alg", &to.alg);
             call.entry.text("enc", &to.enc);

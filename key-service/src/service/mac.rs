@@ -25,7 +25,7 @@ impl Keys {
         deadline: Option<Instant>,
     ) -> Result<MacKey, Error> {
         let secret = self.open_wrapped_secret(secret, deadline).await?;
-        MacKey::of(algorithm, &secret).ok_or(Error::Policy(Rule::SecretLength))
+        MacKey::of(algorithm, &secret).ok_or(Rule::SecretLength.into())
     }
 
     pub(super) async fn compute_mac(
@@ -77,7 +77,7 @@ impl Keys {
         let algorithm = algorithm
             .map_err(|_| Error::Malformed("wrapped_secret.alg is not HS1, HS256 or HS512"))?;
         let seed = self.open_wrapped_secret(secret, deadline).await?;
-        let seed = Seed::of(algorithm, &seed).ok_or(Error::Policy(Rule::SecretLength))?;
+        let seed = Seed::of(algorithm, &seed).ok_or(Rule::SecretLength)?;
         Ok(v1::MacResponse {
             codes: request.steps.iter().map(|step| seed.code(*step)).collect(),
             ..Default::default()

@@ -9,8 +9,10 @@ mod gathered;
 mod http2;
 mod keys;
 mod mac;
+mod once;
 pub mod peer;
 mod publication;
+mod rate;
 mod sign;
 pub(crate) mod status;
 mod verify;
@@ -43,6 +45,7 @@ use crate::tls::Certificates;
 use admin::Admin;
 use http2::Asked;
 use keys::Keys;
+pub(crate) use once::Once;
 use peer::{Caller, Callers};
 pub(crate) use watch::Watchers;
 
@@ -54,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) certificates: Option<Certificates>,
     pub(crate) limits: Listen,
     pub(crate) metrics: Arc<Metrics>,
+    /// What was signed for a `once_key`.
+    pub(crate) once: Arc<Once>,
     /// The log of every operation, where one is kept.
     pub(crate) audit: Option<Arc<Log>>,
     pub(crate) health: HealthReporter,
@@ -192,8 +197,8 @@ impl Shared {
                 let status = status::of(&error);
                 let code = status::name(status.code());
                 self.metrics.answered(call.rpc, code, call.since);
-                if let Error::Policy(rule) = &error {
-                    self.metrics.refused(rule.as_str());
+                if matches!(error, Error::Policy(_) | Error::TooOften(_)) {
+                    self.metrics.refused(error.rule());
                 }
                 match error {
                     Error::NotAllowed

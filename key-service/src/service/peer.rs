@@ -3,18 +3,30 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
-use crate::config::{self, Identity, Service, ring_matches};
+use crate::config::{self, ByRing, Identity, Service, ring_matches};
+use crate::error::Error;
+use crate::keyring::restriction::Restriction;
+
+use super::rate::Rate;
+
+/// The most operations that one request costs.
+const OPERATIONS: usize = 16;
 
 /// Somebody who may call, and what.
 #[derive(Debug)]
 pub struct Caller {
+    /// Its place in the configuration.
+    number: usize,
     name: String,
     services: Vec<Service>,
     rings: Vec<String>,
+    restrictions: ByRing,
+    rate: Option<Rate>,
 }
 
 impl Caller {
@@ -35,6 +47,34 @@ impl Caller {
     pub fn may_use(&self, ring: &str) -> bool {
         self.rings.iter().any(|pattern| ring_matches(pattern, ring))
     }
+
+    /// What tells it from other callers.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The `[[policy.rules]]` for what it has signed in the ring.
+    pub(super) fn restrictions(&self, ring: &str) -> &[Arc<Restriction>] {
+        self.restrictions.get(ring).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those for what it has signed by secrets that others share with us.
+    pub(super) fn restrictions_of_secrets(&self, alg: &str) -> &[Arc<Restriction>] {
+        if self.restrictions.is_empty() {
+            return &[];
+        }
+        self.restrictions(&config::ring_of_secrets(alg))
+    }
+
+    /// Counts operations with keys of ours against its rate.
+    pub(super) fn spend(&self, operations: usize, at: Instant) -> Result<(), Error> {
+        let Some(rate) = &self.rate else {
+            return Ok(());
+        };
+        // More of them are refused anyway, and must not be refused for ever by the rate.
+        let operations = operations.min(OPERATIONS) as u64;
+        rate.take(operations, at).map_err(Error::TooOften)
+    }
 }
 
 /// Everybody who may call.
@@ -46,19 +86,23 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// The configured callers.
+    /// The configured callers, each with its own of `[[policy.rules]]`.
     #[must_use]
-    pub fn new(settings: &config::Callers) -> Callers {
+    pub fn new(settings: &config::Callers, restrictions: Vec<ByRing>) -> Callers {
         let mut callers = Callers {
             identity: settings.identity,
             by_san: HashMap::new(),
             by_uid: HashMap::new(),
         };
-        for allow in &settings.allow {
+        let begun = Instant::now();
+        for (number, (allow, restrictions)) in settings.allow.iter().zip(restrictions).enumerate() {
             let caller = Arc::new(Caller {
+                number,
                 name: allow.name.clone(),
                 services: allow.services.clone(),
                 rings: allow.rings.clone(),
+                restrictions,
+                rate: allow.rate.map(|rate| Rate::new(rate, allow.burst(), begun)),
             });
             if let Some(san) = &allow.san {
                 callers.by_san.insert(san.clone(), Arc::clone(&caller));

@@ -10,12 +10,13 @@ use crate::audit::{Entry, Item, Signature};
 use crate::error::Error;
 use crate::jwe::{self, Recipient};
 use crate::keyring::claims::Claims;
-use crate::keyring::policy::{Permit, Profile, Sign};
+use crate::keyring::policy::{Permit, Profile, Sign, Wanted};
 use crate::keyring::{Ring, Signed, Snapshot};
 use crate::signature::MacKey;
 
 use super::keys::Keys;
 use super::mac::mac_algorithm;
+use super::once::{self, Answer, Made, Reservation, Turn};
 
 /// The most items of one request.
 const ITEMS: usize = 16;
@@ -29,81 +30,123 @@ enum SignsWith<'a> {
     Secret(MacKey),
 }
 
+/// What is there of a request's items, by their indices.
+type ByIndex<T> = Vec<Option<T>>;
+
 impl Keys {
     /// Secrets are opened and recipients read, then every item is permitted, before the first one is signed; then those
-    /// whose hash others need.
+    /// whose hash others need. What was signed for its `once_key` before is answered again, and asks for nothing; what is signed for one now is told
+    /// too, to be remembered when it leaves.
     pub(super) async fn sign_items(
         &self,
         items: &[v1::SignItem],
         deadline: Option<Instant>,
         entry: &mut Entry,
-    ) -> Result<v1::SignResponse, Error> {
+    ) -> Result<(v1::SignResponse, Vec<Answer>), Error> {
         if items.is_empty() || items.len() > ITEMS {
             return Err(Error::Malformed("from 1 to 16 items are signed at a time"));
         }
-        let (mut secrets, mut recipients) = self.foreign_keys(items, deadline).await?;
+        let (mut reservations, mut made) = self.turns(items)?;
+        let (mut secrets, mut recipients) = self.foreign_keys(items, &made, deadline).await?;
         let (mut permits, epoch) = {
             let snapshot = self.shared.keyring.snapshot();
-            let permits: Result<Vec<_>, Error> = items
+            let permits: Result<ByIndex<_>, Error> = items
                 .iter()
                 .enumerate()
-                .map(|(index, item)| {
-                    let secret = secrets.remove(&index);
-                    self.permit(&snapshot, items, item, secret).map(Some)
+                .map(|(index, item)| match &made[index] {
+                    Some(_) => Ok(None),
+                    None => {
+                        let secret = secrets.remove(&index);
+                        self.permit(&snapshot, items, item, secret).map(Some)
+                    }
                 })
                 .collect();
             (permits?, snapshot.published().epoch.clone())
         };
-        let mut signed: Vec<Option<Signed>> = items.iter().map(|_| None).collect();
-        for first in [true, false] {
-            for (index, item) in items.iter().enumerate() {
-                if item.hash_of.is_empty() != first {
-                    continue;
-                }
-                let Some(mut permit) = permits[index].take() else {
-                    continue;
-                };
-                for hash_of in &item.hash_of {
-                    let of = signed.get(hash_of.item as usize).and_then(Option::as_ref);
-                    let of = of.ok_or(Error::Malformed("hash_of.item has a hash_of of its own"))?;
-                    permit.add_hash(&hash_of.claim, &of.compact)?;
-                }
-                entry.signs(&Item {
-                    index,
-                    profile: profile(item.profile())?.as_str(),
-                    typ: permit.typ().as_str(),
-                    jti: permit.claim("jti"),
-                    exp: permit.claim("exp"),
-                });
-                let mut jws = self.shared.keyring.sign(permit, deadline).await?;
-                entry.signed(&signature(item, &jws));
-                if let Some(recipient) = recipients.remove(&index) {
-                    jws.compact = jwe::encrypt(&recipient, jws.compact.as_bytes())?;
-                }
-                signed[index] = Some(jws);
-                if let Some(sign_item::Key::Ring(ring)) = &item.key {
-                    self.shared.metrics.signed(ring);
-                }
+        let mut answers = Vec::new();
+        for index in in_order(items) {
+            let item = &items[index];
+            if let Some(made) = &made[index] {
+                again(entry, index, item, made)?;
+                continue;
+            }
+            let Some(mut permit) = permits[index].take() else {
+                continue;
+            };
+            for hash_of in &item.hash_of {
+                let of = made.get(hash_of.item as usize).and_then(Option::as_ref);
+                let of = of.ok_or(Error::Malformed("hash_of.item has a hash_of of its own"))?;
+                permit.add_hash(&hash_of.claim, &of.jws.compact);
+            }
+            entry.signs(&Item {
+                index,
+                profile: profile(item.profile())?.as_str(),
+                typ: permit.typ().as_str(),
+                jti: permit.claim("jti"),
+                exp: permit.claim("exp"),
+            });
+            let jws = self.shared.keyring.sign(permit, deadline).await?;
+            entry.signed(&signature(item, &jws));
+            let jwe = match recipients.remove(&index) {
+                Some(recipient) => Some(jwe::encrypt(&recipient, jws.compact.as_bytes())?),
+                None => None,
+            };
+            let signed = Made { jws, jwe };
+            if let Some(reservation) = reservations.get_mut(index).and_then(Option::take)
+                && let Some(fingerprint) = once::fingerprint(item, by_index(&made))
+            {
+                answers.push(reservation.answer(fingerprint, signed.clone()));
+            }
+            made[index] = Some(signed);
+            if let Some(sign_item::Key::Ring(ring)) = &item.key {
+                self.shared.metrics.signed(ring);
             }
         }
-        let items = signed.into_iter().flatten().map(|signed| v1::Signed {
-            kid: signed.kid().to_owned(),
-            compact: signed.compact,
-        });
-        Ok(v1::SignResponse {
+        let items = made.into_iter().flatten().map(Made::into_message);
+        let response = v1::SignResponse {
             items: items.collect(),
             epoch,
-        })
+        };
+        Ok((response, answers))
+    }
+
+    /// For items with a `once_key`: those that are to be signed now, and those that were.
+    fn turns(
+        &self,
+        items: &[v1::SignItem],
+    ) -> Result<(ByIndex<Reservation>, ByIndex<Made>), Error> {
+        let mut made: ByIndex<Made> = items.iter().map(|_| None).collect();
+        let mut names = once::names(items, self.caller.number())?;
+        if names.is_empty() {
+            return Ok((Vec::new(), made));
+        }
+        let mut reservations: ByIndex<Reservation> = items.iter().map(|_| None).collect();
+        let now = self.shared.keyring.clock().now();
+        for index in in_order(items) {
+            let Some(name) = names[index].take() else {
+                continue;
+            };
+            let asked = || once::fingerprint(&items[index], by_index(&made));
+            match self.shared.once.ask(name, now, asked)? {
+                Turn::First(reservation) => reservations[index] = Some(reservation),
+                Turn::Again(known) => made[index] = Some(Made::clone(&known)),
+            }
+        }
+        Ok((reservations, made))
     }
 
     /// By the items' indices: the shared secrets that sign, and those to whom the signed is encrypted.
     async fn foreign_keys(
         &self,
         items: &[v1::SignItem],
+        made: &ByIndex<Made>,
         deadline: Option<Instant>,
     ) -> Result<(HashMap<usize, MacKey>, HashMap<usize, Recipient>), Error> {
         let (mut secrets, mut recipients) = (HashMap::new(), HashMap::new());
         for (index, item) in items.iter().enumerate() {
+            if made[index].is_some() {
+                continue;
+            }
             if let Some(sign_item::Key::WrappedSecret(secret)) = &item.key {
                 let algorithm = mac_algorithm(secret)?;
                 secrets.insert(index, self.mac_key(secret, algorithm, deadline).await?);
@@ -127,9 +170,6 @@ impl Keys {
         item: &v1::SignItem,
         secret: Option<MacKey>,
     ) -> Result<Permit<Sign>, Error> {
-        if item.once_key.is_some() {
-            return Err(Error::NotBuilt("once_key"));
-        }
         let key = match (&item.key, secret) {
             (Some(sign_item::Key::Ring(ring)), _) => SignsWith::Ring(self.ring(snapshot, ring)?),
             (_, Some(secret)) => SignsWith::Secret(secret),
@@ -147,14 +187,58 @@ impl Keys {
                 ));
             }
         }
-        let profile = profile(item.profile())?;
-        let claims = Claims::parse(&item.claims)?;
+        let restrictions = match &item.key {
+            Some(sign_item::Key::Ring(ring)) => self.caller.restrictions(ring),
+            Some(sign_item::Key::WrappedSecret(secret)) => {
+                self.caller.restrictions_of_secrets(&secret.alg)
+            }
+            None => &[],
+        };
+        let mut hashes = [""; HASHES];
+        for (claim, hash_of) in hashes.iter_mut().zip(&item.hash_of) {
+            *claim = &hash_of.claim;
+        }
+        let wanted = Wanted {
+            profile: profile(item.profile())?,
+            claims: Claims::parse(&item.claims)?,
+            hashes: &hashes[..item.hash_of.len()],
+            restrictions,
+        };
         let keyring = &self.shared.keyring;
         match key {
-            SignsWith::Ring(ring) => keyring.permit(ring, profile, claims),
-            SignsWith::Secret(secret) => keyring.permit_secret(secret, profile, claims),
+            SignsWith::Ring(ring) => keyring.permit(ring, wanted),
+            SignsWith::Secret(secret) => keyring.permit_secret(secret, wanted),
         }
     }
+}
+
+/// The indices of the items: those whose hash others need before the others.
+fn in_order(items: &[v1::SignItem]) -> impl Iterator<Item = usize> {
+    [true, false].into_iter().flat_map(move |first| {
+        let is_due = move |index: &usize| items[*index].hash_of.is_empty() == first;
+        (0..items.len()).filter(is_due)
+    })
+}
+
+fn by_index<'a>(made: &'a [Option<Made>]) -> impl Fn(u32) -> Option<&'a Made> {
+    |index| made.get(index as usize)?.as_ref()
+}
+
+/// An answer that was given before is given again, and the audit log tells so.
+fn again(entry: &mut Entry, index: usize, item: &v1::SignItem, made: &Made) -> Result<(), Error> {
+    let profile = profile(item.profile())?;
+    // It was signed once, so it is good claims.
+    let claims = Claims::parse(&item.claims)?;
+    entry.signs(&Item {
+        index,
+        profile: profile.as_str(),
+        typ: profile.typ().as_str(),
+        jti: claims.value("jti"),
+        exp: claims.value("exp"),
+    });
+    entry.text("again", "once_key");
+    entry.signed(&signature(item, &made.jws));
+    Ok(())
 }
 
 /// What the audit log says of a signature.

@@ -10,6 +10,9 @@ use crate::error::Error;
 use crate::keyring::claims;
 use crate::keyring::policy::Rule;
 
+/// When what is only busy is worth another try.
+const SOON: Duration = Duration::from_millis(50);
+
 /// The name of success.
 pub(crate) const OK: &str = "OK";
 
@@ -17,11 +20,13 @@ pub(crate) const OK: &str = "OK";
 pub(crate) fn of(error: &Error) -> Status {
     match error {
         Error::NotAllowed => not_allowed(),
-        Error::Policy(rule) => Status::failed_precondition(rule.as_str()),
+        Error::Policy(refusal) => Status::failed_precondition(refusal.rule().as_str()),
         Error::Claims(claims::Invalid::TooLong) => Status::failed_precondition(Rule::Size.as_str()),
         Error::Claims(claims::Invalid::Syntax) => {
             Status::invalid_argument("claims are not one strict JSON object")
         }
+        Error::TooOften(after) => retry(Status::resource_exhausted("too many operations"), *after),
+        Error::BeingSigned => retry(Status::aborted("once_key is being signed for"), SOON),
         Error::Malformed(what) => Status::invalid_argument(*what),
         Error::Lifecycle(rule) => Status::failed_precondition(*rule),
         Error::NotBuilt(what) => Status::unimplemented(*what),
@@ -39,7 +44,7 @@ fn backend(error: &backend::Error) -> Status {
     match error {
         backend::Error::Undecryptable => Status::invalid_argument("not decrypted"),
         backend::Error::Unsupported => Status::unimplemented("not supported by this backend"),
-        backend::Error::QueueFull => retry(Status::resource_exhausted("the queue is full")),
+        backend::Error::QueueFull => retry(Status::resource_exhausted("the queue is full"), SOON),
         backend::Error::DeadlinePassed => {
             Status::deadline_exceeded("the deadline passed in the queue")
         }
@@ -69,9 +74,9 @@ pub(crate) fn no_such_method() -> Status {
     Status::unimplemented("no such method")
 }
 
-fn retry(mut status: Status) -> Status {
+fn retry(mut status: Status, after: Duration) -> Status {
     // gRPC A6: a server's advice when to try again, in milliseconds.
-    let after = Duration::from_millis(50).as_millis();
+    let after = after.as_nanos().div_ceil(1_000_000);
     if let Ok(after) = after.to_string().parse() {
         status
             .metadata_mut()

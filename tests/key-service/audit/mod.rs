@@ -79,13 +79,13 @@ fn checked(log: &Path) -> Report {
     verify(Verifier::new(&pinned(log), Trust::Pinned, 0), log, None).unwrap()
 }
 
-fn intact(log: &Path) -> Report {
+pub(crate) fn intact(log: &Path) -> Report {
     let report = checked(log);
     assert_eq!(report.finding, None);
     report
 }
 
-fn records(log: &Path) -> Vec<Value> {
+pub(crate) fn records(log: &Path) -> Vec<Value> {
     let text = fs::read_to_string(log).unwrap();
     let lines = text.lines().map(serde_json::from_str);
     lines.collect::<Result<_, _>>().unwrap()
