@@ -49,6 +49,7 @@ mod rotation;
 mod scope_compatibility;
 mod secrets;
 mod session_management;
+mod sign_codes_once;
 mod site;
 mod stack;
 mod start;

@@ -180,6 +180,8 @@ pub struct Tokens {
     /// A repeated refresh gets the same answer for so long. Default: 10 s.
     #[serde(with = "crate::duration")]
     pub refresh_grace: Duration,
+    /// Whether the key-service is asked to sign for each code once only. Default: false.
+    pub sign_codes_once: bool,
     /// "iss" in tokens where it is not the issuer, for clients that know another name. Default: none.
     pub issuer: Option<String>,
 }
@@ -193,6 +195,7 @@ impl Default for Tokens {
             refresh_token_idle: 30 * DAY,
             refresh_token_absolute: 90 * DAY,
             refresh_grace: Duration::from_secs(10),
+            sign_codes_once: false,
             issuer: None,
         }
     }

@@ -146,6 +146,7 @@ async fn claims(provider: &Provider, request: &Request) -> Result<Response, Fail
                 client,
                 claims: json::write(&claims),
                 hash_of: &[],
+                once_key: None,
             };
             let mut signed = protection::sign(provider, id, &[outgoing]).await?;
             signed

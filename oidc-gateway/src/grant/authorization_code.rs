@@ -181,6 +181,7 @@ async fn make(
         token: TaggedToken::of(code.tag.clone(), &provider.random),
         scope: &grant.scope,
         id_token,
+        once: provider.config.tokens.sign_codes_once.then_some(code),
         now,
     };
     let mut tokens = token::make(provider, request_id, &order).await?;

@@ -32,6 +32,7 @@ pub(crate) async fn redeem(
         token: TaggedToken::random(&provider.random),
         scope: &grant.scope,
         id_token: IdToken::None,
+        once: None,
         now,
     };
     let mut tokens = token::make(provider, request_id, &order).await?;

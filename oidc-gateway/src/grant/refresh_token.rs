@@ -216,6 +216,7 @@ pub(crate) async fn redeem(
             true => IdToken::Renewed,
             false => IdToken::None,
         },
+        once: None,
         now,
     };
     let tokens = token::make(provider, request_id, &order).await?;

@@ -16,6 +16,8 @@ pub(crate) struct Item {
     /// Claims that the key-service fills in with the hash of another item: their names and that item's index.
     pub(crate) hash_of: &'static [(&'static str, u32)],
     pub(crate) encrypt_to: Option<Recipient>,
+    /// With the same key nothing else is signed: see `once_key` in the contract.
+    pub(crate) once_key: Option<String>,
 }
 
 /// With what a JWS is signed.
@@ -84,7 +86,7 @@ impl Item {
                 })
                 .collect(),
             encrypt_to: self.encrypt_to.map(Recipient::into_message),
-            once_key: None,
+            once_key: self.once_key.map(Bytes::from),
         }
     }
 }

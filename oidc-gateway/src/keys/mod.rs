@@ -39,6 +39,9 @@ pub(crate) enum Error {
     /// It refused by a rule of its own: our configuration and its do not agree.
     #[error("the key-service refused: {0}")]
     Refused(String),
+    /// It has signed something else for the same code.
+    #[error("the key-service has signed something else for it")]
+    SignedOnce,
     /// There is no key among a client's that can be encrypted to as it is registered.
     #[error("nothing can be encrypted to the client's keys: {0}")]
     Recipient(String),
@@ -51,6 +54,11 @@ impl From<Error> for Failure {
             Error::Recipient(_) => Failure::Json(Refusal::new(
                 error::Code::InvalidRequest,
                 "none of the keys of the client can be encrypted to as it is registered",
+            )),
+            // RFC 6749 §4.1.2: a code is good once, whatever the store remembers of it.
+            Error::SignedOnce => Failure::Json(Refusal::new(
+                error::Code::InvalidGrant,
+                "the code was used already",
             )),
             _ => Failure::Unavailable(error.to_string()),
         }
@@ -183,6 +191,13 @@ impl Keys {
             Err(status) if is_encrypted && status.code() == Code::InvalidArgument => {
                 return Err(Error::Recipient(status.message().to_owned()));
             }
+            Err(status) if is_signed_once(&status) => {
+                tracing::warn!(
+                    request_id = id,
+                    "the key-service has signed something else for this code"
+                );
+                return Err(Error::SignedOnce);
+            }
             Err(status) => return Err(refused(&status)),
         };
         if signed.len() != wanted {
@@ -247,6 +262,11 @@ fn deadline(timeout: Duration) -> AsciiMetadataValue {
 fn does_not_verify(status: &Status) -> bool {
     status.code() == Code::InvalidArgument
         || (status.code() == Code::FailedPrecondition && status.message() == "secret.length")
+}
+
+/// The rule of the key-service that `once_key` is for.
+fn is_signed_once(status: &Status) -> bool {
+    status.code() == Code::FailedPrecondition && status.message() == "once"
 }
 
 fn refused(status: &Status) -> Error {

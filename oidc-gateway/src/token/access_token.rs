@@ -119,6 +119,7 @@ pub(super) fn jwt<'a>(
         client: order.client,
         claims: json::write(&claims),
         hash_of: &[],
+        once_key: order.once_key("access_token once_key"),
     }
 }
 

@@ -55,6 +55,7 @@ pub(crate) async fn front_channel(
             },
             false => IdToken::None,
         },
+        once: None,
         now: provider.clock.now(),
     };
     let expires_in = provider.config.tokens.access_token.as_secs();

@@ -132,6 +132,7 @@ pub(super) fn outgoing<'a>(
             Beside::Jwt if !is_renewed => &[("at_hash", 0)],
             _ => &[],
         },
+        once_key: order.once_key("id_token once_key"),
     })
 }
 

@@ -75,6 +75,7 @@ pub(crate) async fn sign(provider: &Provider, token: &LogoutToken<'_>) -> Result
         client,
         claims: json::write(&claims),
         hash_of: &[],
+        once_key: None,
     };
     // No request leads to it: its own name is good enough for both sides' logs.
     let signed = protection::sign(provider, token.jti, &[outgoing]).await?;

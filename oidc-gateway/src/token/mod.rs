@@ -33,8 +33,17 @@ pub(crate) struct Order<'a> {
     /// Within the grant's.
     pub(crate) scope: &'a Scope,
     pub(crate) id_token: IdToken<'a>,
+    /// The code that it is for, where the key-service is to sign once for each.
+    pub(crate) once: Option<&'a TaggedToken>,
     /// Seconds since 1970-01-01T00:00:00Z.
     pub(crate) now: i64,
+}
+
+impl Order<'_> {
+    /// A name for one of the code's tokens that says nothing about the code.
+    fn once_key(&self, token: &str) -> Option<String> {
+        self.once.map(|code| code.hash(token))
+    }
 }
 
 /// Which ID token goes with the access token.

@@ -56,6 +56,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) client: &'a Client,
     pub(crate) claims: Bytes,
     pub(crate) hash_of: &'static [(&'static str, u32)],
+    /// Where nothing else may be signed with the same key.
+    pub(crate) once_key: Option<String>,
 }
 
 impl Outgoing<'_> {
@@ -66,6 +68,7 @@ impl Outgoing<'_> {
             key: signing_key(provider, client, self.purpose, self.algorithm).await?,
             claims: self.claims.clone(),
             hash_of: self.hash_of,
+            once_key: self.once_key.clone(),
             encrypt_to: match self.encryption {
                 None => None,
                 Some(encryption) => Some(recipient(provider, client, encryption, freshness).await?),
