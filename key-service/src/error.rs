@@ -32,6 +32,14 @@ pub enum Error {
     /// The life cycle of the ring does not allow it; the text is constant and begins with the rule's name.
     #[error("{0}")]
     Lifecycle(&'static str),
+    /// A key that is to be destroyed has opened something of late. Seconds since 1970-01-01T00:00:00Z.
+    #[error("destroy.opened: this service opened something with the key at {}, so something uses it; not before {}", time(*.at), time(*.until))]
+    StillOpens {
+        /// When last.
+        at: i64,
+        /// From when on it was long enough ago.
+        until: i64,
+    },
     /// A part of the contract that this version does not have.
     #[error("not built yet: {0}")]
     NotBuilt(&'static str),
@@ -67,6 +75,7 @@ impl Error {
             Error::TooOften(_) => "rate",
             Error::Claims(claims::Invalid::TooLong) => Rule::Size.as_str(),
             Error::Lifecycle(rule) => rule.split(':').next().unwrap_or(rule),
+            Error::StillOpens { .. } => "destroy.opened",
             _ => "",
         }
     }
@@ -76,6 +85,11 @@ impl From<Rule> for Error {
     fn from(rule: Rule) -> Self {
         Error::Policy(rule.into())
     }
+}
+
+/// RFC 3339.
+fn time(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |it| it.to_string())
 }
 
 impl From<jwe::Error> for Error {

@@ -23,8 +23,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
+use crate::algorithm::RingAlgorithm;
 use crate::audit::Log;
-use crate::keyring::{Alarm, Keyring};
+use crate::keyring::{Alarm, Keyring, Ring, Snapshot};
 use crate::service::status;
 
 /// The content type of the text format.
@@ -38,18 +39,20 @@ pub(crate) enum Rpc {
     Mac,
     Decrypt,
     Wrap,
+    Rewrap,
     PublicJwks,
     WatchPublicJwks,
     Admin,
 }
 
 impl Rpc {
-    const ALL: [Rpc; 8] = [
+    const ALL: [Rpc; 9] = [
         Rpc::Sign,
         Rpc::Verify,
         Rpc::Mac,
         Rpc::Decrypt,
         Rpc::Wrap,
+        Rpc::Rewrap,
         Rpc::PublicJwks,
         Rpc::WatchPublicJwks,
         Rpc::Admin,
@@ -62,6 +65,7 @@ impl Rpc {
             Rpc::Mac => "Mac",
             Rpc::Decrypt => "Decrypt",
             Rpc::Wrap => "Wrap",
+            Rpc::Rewrap => "Rewrap",
             Rpc::PublicJwks => "PublicJWKS",
             Rpc::WatchPublicJwks => "WatchPublicJWKS",
             Rpc::Admin => "KeyAdmin",
@@ -260,6 +264,27 @@ fn describe(text: &mut String, keyring: &Keyring) -> std::fmt::Result {
             writeln!(
                 text,
                 "key_service_key_age_seconds{{ring=\"{ring}\",kid=\"{kid}\",state=\"{state}\"}} {age}"
+            )?;
+        }
+    }
+    describe_seals(text, keyring, &snapshot)
+}
+
+/// Also of keys that opened nothing: before one is destroyed, that is what has to be seen.
+fn describe_seals(text: &mut String, keyring: &Keyring, snapshot: &Snapshot) -> std::fmt::Result {
+    writeln!(
+        text,
+        "# HELP key_service_seal_opened Times that something was opened by the key that sealed it, to be used or told; not to be re-wrapped."
+    )?;
+    writeln!(text, "# TYPE key_service_seal_opened counter")?;
+    let is_seal = |ring: &&Ring| ring.name().algorithm() == RingAlgorithm::Seal;
+    for ring in snapshot.rings().filter(is_seal) {
+        for standing in ring.standings() {
+            let (ring, kid) = (ring.name(), &standing.key.kid);
+            let times = keyring.openings().of(kid).map_or(0, |opened| opened.times);
+            writeln!(
+                text,
+                "key_service_seal_opened_total{{ring=\"{ring}\",kid=\"{kid}\"}} {times}"
             )?;
         }
     }

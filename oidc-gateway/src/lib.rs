@@ -22,6 +22,7 @@ pub mod keys;
 pub mod store;
 
 // The process.
+pub mod command;
 pub mod config;
 pub mod log;
 mod metrics;

@@ -1,5 +1,5 @@
-//! `oidc-gateway serve | check-config | hash-password`. Exit status 64 (EX_USAGE): the command line or the
-//! configuration is wrong; 1: the gateway could not start.
+//! `oidc-gateway serve | check-config | hash-password | seal-secret | rewrap`. Exit status 64 (EX_USAGE): the command line or
+//! the configuration is wrong; 1: it did not work, or `rewrap` left something.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -11,6 +11,8 @@ use clap::{Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use oidc_gateway::clock::Clock;
+use oidc_gateway::command::rewrap::{self, Mode};
+use oidc_gateway::command::seal_secret;
 use oidc_gateway::config::Config;
 use oidc_gateway::password::PasswordHash;
 use oidc_gateway::random::Random;
@@ -49,6 +51,27 @@ enum Command {
         #[arg(long)]
         generated: bool,
     },
+    /// Reads a client's secret from standard input and prints it sealed for the configuration: the key-service alone can use it.
+    SealSecret {
+        /// The configuration file: its [keys] says where the key-service is.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Whose secret it is.
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+        client_id: String,
+    },
+    /// Has the key-service seal again, by the key that seals now, what another one sealed in the store.
+    Rewrap {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Counts what there is, and changes nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `EX_USAGE` of sysexits.h.
@@ -74,6 +97,28 @@ fn main() -> ExitCode {
             Err(error) => return refused(&error),
         },
         Command::HashPassword { generated } => hash_password(generated),
+        Command::SealSecret { config, client_id } => {
+            let config = match Config::load(&config) {
+                Ok(config) => config,
+                Err(error) => return refused(&error),
+            };
+            seal_secret(&config, &client_id)
+        }
+        Command::Rewrap {
+            config,
+            dry_run,
+            json,
+        } => {
+            let config = match Config::load(&config) {
+                Ok(config) => config,
+                Err(error) => return refused(&error),
+            };
+            let mode = match dry_run {
+                true => Mode::Look,
+                false => Mode::Replace,
+            };
+            return rewrap(&config, mode, json);
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -146,7 +191,7 @@ fn hash_password(generated: bool) -> io::Result<()> {
             hash.as_str()
         );
     }
-    let password = read_password()?;
+    let password = read_password("Password: ")?;
     if password.expose().is_empty() {
         return Err(io::Error::other("the password is empty"));
     }
@@ -154,8 +199,31 @@ fn hash_password(generated: bool) -> io::Result<()> {
     writeln!(out, "{}", hash.as_str())
 }
 
+fn seal_secret(config: &Config, client_id: &str) -> io::Result<()> {
+    let secret = read_password("Secret: ")?;
+    let lines = seal_secret::run(config, client_id, &secret).map_err(io::Error::other)?;
+    write!(io::stdout(), "{lines}")
+}
+
+fn rewrap(config: &Config, mode: Mode, as_json: bool) -> ExitCode {
+    let report = match rewrap::run(config, mode) {
+        Ok(report) => report,
+        Err(error) => return failed(&error),
+    };
+    let text = match as_json {
+        true => report.to_json(),
+        false => report.to_text(),
+    };
+    // A reader that has seen enough is no failure.
+    let _ = io::stdout().write_all(text.as_bytes());
+    match report.is_clean() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
 /// One line of standard input; from a terminal it is asked for, twice, and not shown.
-fn read_password() -> io::Result<Secret<String>> {
+fn read_password(question: &str) -> io::Result<Secret<String>> {
     let input = io::stdin();
     if !input.is_terminal() {
         return read_line(&input);
@@ -164,7 +232,7 @@ fn read_password() -> io::Result<Secret<String>> {
     let mut hidden = before.clone();
     hidden.local_flags.remove(LocalFlags::ECHO);
     tcsetattr(input.as_fd(), SetArg::TCSAFLUSH, &hidden)?;
-    let both = ask(&input, "Password: ").and_then(|one| Ok((one, ask(&input, "Again: ")?)));
+    let both = ask(&input, question).and_then(|one| Ok((one, ask(&input, "Again: ")?)));
     tcsetattr(input.as_fd(), SetArg::TCSAFLUSH, &before)?;
     let (one, other) = both?;
     match one == other {

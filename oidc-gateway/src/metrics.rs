@@ -14,7 +14,7 @@ use crate::client::metadata::GrantType;
 use crate::logout::back_channel::Outcome;
 
 /// The calls of the key-service that a request waits for.
-const CALLS: [&str; 5] = ["sign", "verify", "wrap", "decrypt", "mac"];
+const CALLS: [&str; 6] = ["sign", "verify", "wrap", "rewrap", "decrypt", "mac"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// In seconds: from a document out of memory to a password hash.
 const BUCKETS: [f64; 9] = [

@@ -87,7 +87,7 @@ pub struct Running {
 ///
 /// # Errors
 /// A port that is taken; or what `Config::load` would have refused.
-pub fn start(config: Config, clock: Clock) -> Result<Running, Error> {
+pub fn start(mut config: Config, clock: Clock) -> Result<Running, Error> {
     // A second installation in one process changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let certificates = match &config.listen.tls {
@@ -97,9 +97,11 @@ pub fn start(config: Config, clock: Clock) -> Result<Running, Error> {
     let location = config.store.locate(&config.base)?;
     let random = Random::new()?;
     let metrics = Metrics::new(&Endpoint::ALL.map(Endpoint::name), location.errors());
+    // With them go secrets that were written down in clear: what is left of those is in `clients`.
+    let clients = Clients::parse(std::mem::take(&mut config.clients))?;
     let config = Arc::new(config);
     let shared = Shared {
-        clients: Arc::new(Clients::parse(config.clients.clone())?),
+        clients: Arc::new(clients),
         client_jwks: Arc::new(client::jwks::Cache::new(config.client_jwks.clone())),
         registration: Arc::new(Gate::open(&config.registration)?),
         fetch: Arc::new(Fetch::new(&config.fetch)?),
@@ -244,6 +246,7 @@ impl Start {
         if let Some(once) = self.once {
             provider.keys.watch();
             tokio::spawn(back_channel::work(provider.clone()));
+            tokio::spawn(client::secret_key::keep_sealed(provider.clone()));
             if let Some(listener) = once.metrics {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 tokio::spawn(observability::serve(listener, self.shared.metrics.clone()));

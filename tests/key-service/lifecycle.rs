@@ -70,7 +70,11 @@ async fn enable(admin: &mut Admin, kid: &str) -> Result<v1::Key, Status> {
 
 async fn destroy(admin: &mut Admin, kid: &str) -> Result<v1::Key, Status> {
     let kid = kid.to_owned();
-    let answer = admin.destroy_key(v1::DestroyKeyRequest { kid }).await;
+    let request = v1::DestroyKeyRequest {
+        kid,
+        nothing_uses_it: false,
+    };
+    let answer = admin.destroy_key(request).await;
     Ok(answer?.into_inner().key.unwrap())
 }
 

@@ -14,6 +14,7 @@ mod once;
 mod policy;
 mod rate;
 mod replicas;
+mod rewrap;
 mod rotation;
 mod rules;
 mod running;

@@ -48,7 +48,7 @@ const LAYERS: &[(Layer, &[&str])] = &[
     (
         Layer::Surface,
         &[
-            "config", "endpoint", "lib", "log", "main", "serve", "tls", "web",
+            "command", "config", "endpoint", "lib", "log", "main", "serve", "tls", "web",
         ],
     ),
 ];

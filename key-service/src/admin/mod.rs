@@ -62,6 +62,9 @@ pub enum Command {
         /// The key's kid, as `list` shows it
         #[arg(allow_hyphen_values = true)]
         kid: String,
+        /// Required for keys that seal or compute MACs: `oidc-gateway rewrap` has said so of every store
+        #[arg(long)]
+        nothing_uses_it: bool,
     },
     /// Shows what the service and its device are and can do
     Info,
@@ -180,8 +183,14 @@ pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<St
                 return Ok(show::outcome(key.as_ref(), "is enabled, and signs no more"));
             }
         }
-        Command::Destroy { kid } => {
-            let request = v1::DestroyKeyRequest { kid };
+        Command::Destroy {
+            kid,
+            nothing_uses_it,
+        } => {
+            let request = v1::DestroyKeyRequest {
+                kid,
+                nothing_uses_it,
+            };
             let key = client.destroy_key(request).await?.into_inner().key;
             if as_json {
                 json!({ "destroyed": key.as_ref().map(show::key) })

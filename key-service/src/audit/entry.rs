@@ -47,6 +47,19 @@ pub(crate) struct Signature<'a> {
     pub(crate) compact: &'a str,
 }
 
+/// What became of something sealed that was to be re-wrapped.
+#[derive(Debug)]
+pub(crate) struct Resealed<'a> {
+    pub(crate) index: usize,
+    pub(crate) context: &'a str,
+    /// The key that had sealed it, and the one that does now; empty where it did not open.
+    pub(crate) from: &'a str,
+    pub(crate) kid: &'a str,
+    pub(crate) sealed: &'a str,
+    /// Empty where it opened.
+    pub(crate) finding: &'a str,
+}
+
 impl Entry {
     /// One that is never written.
     pub(crate) fn off() -> Entry {
@@ -115,11 +128,24 @@ impl Entry {
         self.text("reason", reason);
     }
 
-    /// What is about to be signed.
-    pub(crate) fn signs(&mut self, item: &Item<'_>) {
+    /// What was sealed and is sealed again, or does not open.
+    pub(crate) fn resealed(&mut self, item: &Resealed<'_>) {
         if !self.is_on {
             return;
         }
+        self.begin_item(item.index);
+        self.hash("context_sha256", item.context.as_bytes());
+        self.text("from", item.from);
+        self.text("kid", item.kid);
+        if item.finding.is_empty() {
+            self.hash("sha256", item.sealed.as_bytes());
+        }
+        self.text("finding", item.finding);
+        self.json.push(b'}');
+        self.items = Items::Between;
+    }
+
+    fn begin_item(&mut self, index: usize) {
         match self.items {
             Items::None => {
                 self.name("items");
@@ -130,7 +156,15 @@ impl Entry {
         }
         self.items = Items::Inside;
         self.json.push(b'{');
-        self.number("item", item.index);
+        self.number("item", index);
+    }
+
+    /// What is about to be signed.
+    pub(crate) fn signs(&mut self, item: &Item<'_>) {
+        if !self.is_on {
+            return;
+        }
+        self.begin_item(item.index);
         self.text("profile", item.profile);
         self.text("typ", item.typ);
         if let Some(jti) = item.jti {

@@ -33,7 +33,7 @@ use crate::config::{Audit, Durability};
 
 use appender::{Appender, Form};
 pub use chain::{Broken, Event, Line, State};
-pub(crate) use entry::{Entry, Item, Signature};
+pub(crate) use entry::{Entry, Item, Resealed, Signature};
 use key::CheckpointKey;
 pub use key::PURPOSE;
 use note::{Checkpoint, VerifierKey};

@@ -9,6 +9,7 @@ mod gate;
 mod inventory;
 pub mod key;
 pub mod mac;
+pub mod openings;
 pub mod policy;
 mod published;
 mod refusal;
@@ -42,6 +43,7 @@ use crate::signature::MacKey;
 use gate::Gate;
 use inventory::Inventory;
 use key::Key;
+use openings::Openings;
 use policy::{Permit, Policy, Profile, Sign, Signer, Wanted};
 pub(crate) use published::jwk_set;
 pub use published::{Capabilities, Published};
@@ -109,6 +111,7 @@ pub struct Keyring {
     /// Held while keys or tombstones are made: one change after the other.
     changes: tokio::sync::Mutex<()>,
     epoch: watch::Sender<String>,
+    openings: Openings,
 }
 
 /// What the states are computed from, beside the clock.
@@ -137,6 +140,7 @@ impl Keyring {
             seen: Mutex::new(view),
             changes: tokio::sync::Mutex::default(),
             epoch: watch::Sender::new(String::new()),
+            openings: Openings::default(),
         };
         keyring.bootstrap().await?;
         Ok(keyring)
@@ -163,6 +167,17 @@ impl Keyring {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// What keys that seal have opened here.
+    #[must_use]
+    pub fn openings(&self) -> &Openings {
+        &self.openings
+    }
+
+    /// Notes that the key opened something.
+    pub(crate) fn opened(&self, key: &Key) {
+        self.openings.count(key.kid(), self.clock.now());
     }
 
     /// Says when another epoch is published.

@@ -21,7 +21,7 @@ pub struct Published {
     pub jwks: Bytes,
     /// The published keys and their rings; a ring's active key before its others.
     pub keys: Vec<(RingName, Arc<Key>)>,
-    /// base64url of SHA-256 over the JWK Set and the keys' states: equal where the content is.
+    /// base64url of SHA-256 over the JWK Set, the keys' states and which keys seal: equal where the content is.
     pub epoch: String,
     /// What the service can do.
     pub capabilities: Capabilities,
@@ -46,6 +46,8 @@ pub struct Capabilities {
     pub seal: bool,
     /// Rings that compute MACs.
     pub mac_rings: Vec<String>,
+    /// The keys that seal.
+    pub seal_kids: Vec<String>,
 }
 
 impl Published {
@@ -63,6 +65,10 @@ impl Published {
         for (ring, key) in &keys {
             let state = key.standing.state.as_str();
             hash.update(format!("\n{ring} {} {state}", key.kid()));
+        }
+        // They are not published, but who keeps what they sealed is told when another one does.
+        for kid in &capabilities.seal_kids {
+            hash.update(format!("\nseal {kid}"));
         }
         Published {
             jwks,
@@ -98,13 +104,16 @@ fn is_published(ring: &Ring, key: &Key) -> bool {
 impl Capabilities {
     fn add(&mut self, ring: &Ring) {
         let is_active = |key: &Arc<Key>| key.standing.state == State::Active;
-        if !ring.keys().iter().any(is_active) {
+        let Some(active) = ring.keys().iter().find(|key| is_active(key)) else {
             return;
-        }
+        };
         match ring.name().algorithm() {
             RingAlgorithm::Signature(_) => self.sign_rings.push(ring.name().to_string()),
             RingAlgorithm::Decryption(_) => self.decrypt_rings.push(ring.name().to_string()),
-            RingAlgorithm::Seal => self.seal = true,
+            RingAlgorithm::Seal => {
+                self.seal = true;
+                self.seal_kids.push(active.kid().to_owned());
+            }
             RingAlgorithm::Mac => self.mac_rings.push(ring.name().to_string()),
         }
     }

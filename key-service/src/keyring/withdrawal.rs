@@ -1,7 +1,7 @@
 //! The withdrawal of keys (NIST SP 800-57 part 1, §8.3): tombstones that are only ever added. A key that was withdrawn
 //! never signs again; everything else follows from the state function.
 
-use crate::algorithm::RingName;
+use crate::algorithm::{RingAlgorithm, RingName};
 use crate::backend::{LONGEST_NOTE, Tombstone, TombstoneReason};
 use crate::error::Error;
 
@@ -22,6 +22,15 @@ pub struct Withdrawal {
     pub signing: Option<String>,
     /// The new standby, where one was needed.
     pub created: Option<Standing>,
+}
+
+/// What is known of a key's use elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assurance {
+    /// Nothing.
+    None,
+    /// Somebody has seen that nothing uses it.
+    NothingUsesIt,
 }
 
 impl Keyring {
@@ -110,13 +119,21 @@ impl Keyring {
     /// Deletes a key's material. Its tombstone is written first, and stays.
     ///
     /// # Errors
-    /// No such key; it is still published or needed; the device cannot write or delete.
-    pub async fn destroy(&self, kid: &str) -> Result<(RingName, Standing), Error> {
+    /// No such key; it is still published or needed, as far as this process knows or nobody says otherwise; the device
+    /// cannot write or delete.
+    pub async fn destroy(
+        &self,
+        kid: &str,
+        assurance: Assurance,
+    ) -> Result<(RingName, Standing), Error> {
         let _alone = self.changes.lock().await;
         self.list_again().await?;
         let snapshot = self.snapshot_full();
         let (ring, standing) = snapshot.standing(kid).ok_or(Error::NotAllowed)?;
         may_destroy(standing)?;
+        if standing.state != State::Destroyed {
+            self.may_lose(ring.name(), kid, assurance)?;
+        }
         if standing.reason != "destroyed" {
             let note = "the material is deleted";
             let tombstone = self.tombstone(ring.name(), standing, TombstoneReason::Destroyed, note);
@@ -130,6 +147,28 @@ impl Keyring {
             self.list_again().await?;
         }
         self.found(kid)
+    }
+
+    /// What a key sealed for ourselves is lost with it, so somebody must have seen that there is no more of it; and this
+    /// process must not know better.
+    fn may_lose(&self, ring: &RingName, kid: &str, assurance: Assurance) -> Result<(), Error> {
+        if !matches!(ring.algorithm(), RingAlgorithm::Seal | RingAlgorithm::Mac) {
+            return Ok(());
+        }
+        if assurance == Assurance::None {
+            return Err(Error::Lifecycle(
+                "destroy.unconfirmed: what only this key opens or computes is lost with it; re-wrap every store, and then say that nothing uses it",
+            ));
+        }
+        let Some(opened) = self.openings.of(kid) else {
+            return Ok(());
+        };
+        let until = opened.last.saturating_add(self.settings.retention);
+        if self.clock.now() < until {
+            let at = opened.last;
+            return Err(Error::StillOpens { at, until });
+        }
+        Ok(())
     }
 
     fn found(&self, kid: &str) -> Result<(RingName, Standing), Error> {
@@ -231,7 +270,7 @@ fn may_destroy(standing: &Standing) -> Result<(), Error> {
             "destroy.defective: this key is not ours; remove it with the token's own program"
         }
         (State::Expired | State::Revoked | State::Disabled | State::Destroyed, _) => return Ok(()),
-        (State::Active, _) => "destroy.active: the key signs",
+        (State::Active, _) => "destroy.active: the key signs, or seals",
         (State::Next, _) => "destroy.next: the key waits to sign; revoke it first",
         (State::Retired, _) => {
             "destroy.retention: the key is published, or decrypts what was sealed; disable it first"

@@ -10,7 +10,7 @@ use crate::algorithm::{RingAlgorithm, RingName};
 use crate::error::Error;
 use crate::keyring::rotation::Rotation;
 use crate::keyring::state::Standing;
-use crate::keyring::withdrawal::Withdrawal;
+use crate::keyring::withdrawal::{Assurance, Withdrawal};
 use crate::metrics::Rpc;
 
 use super::peer::Caller;
@@ -99,7 +99,14 @@ impl KeyAdmin for Admin {
         let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
         let asked = request.get_ref();
         call.entry.administers("DestroyKey", "", &asked.kid, "");
-        let outcome = self.destroy(&request.get_ref().kid).await;
+        let assurance = match asked.nothing_uses_it {
+            true => Assurance::NothingUsesIt,
+            false => Assurance::None,
+        };
+        if assurance == Assurance::NothingUsesIt {
+            call.entry.text("assurance", "nothing_uses_it");
+        }
+        let outcome = self.destroy(&asked.kid, assurance).await;
         self.shared.answer(call, outcome).await
     }
 
@@ -257,9 +264,13 @@ impl Admin {
         Ok(v1::EnableKeyResponse { key })
     }
 
-    async fn destroy(&self, kid: &str) -> Result<v1::DestroyKeyResponse, Error> {
+    async fn destroy(
+        &self,
+        kid: &str,
+        assurance: Assurance,
+    ) -> Result<v1::DestroyKeyResponse, Error> {
         self.may_change(kid).await?;
-        let (ring, standing) = self.shared.keyring.destroy(kid).await?;
+        let (ring, standing) = self.shared.keyring.destroy(kid, assurance).await?;
         let key = Some(self.key(&ring, &standing));
         Ok(v1::DestroyKeyResponse { key })
     }

@@ -1,5 +1,6 @@
 //! Wrap and Decrypt (RFC 7516): towards others' keys, what is addressed to ours, and what we seal for ourselves.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -61,7 +62,7 @@ impl Keys {
             return Err(Error::NotAllowed);
         }
         let plaintext = self
-            .unsealed(&sealed.sealed, &sealed.context, deadline)
+            .opened(&sealed.sealed, &sealed.context, deadline)
             .await?;
         Ok(v1::DecryptResponse {
             plaintext: Bytes::from_owner(plaintext),
@@ -79,25 +80,47 @@ impl Keys {
         if !secret.context.starts_with(USE_ONLY) {
             return Err(Error::NotAllowed);
         }
-        self.unsealed(&secret.sealed, &secret.context, deadline)
-            .await
+        self.opened(&secret.sealed, &secret.context, deadline).await
     }
 
-    async fn unsealed(
+    /// What was sealed, for use: the key that sealed it is still needed.
+    async fn opened(
         &self,
         sealed: &str,
         context: &str,
         deadline: Option<Instant>,
     ) -> Result<SecretBytes, Error> {
+        let (plaintext, key) = self.unsealed(sealed, context, deadline).await?;
+        self.shared.keyring.opened(&key);
+        Ok(plaintext)
+    }
+
+    /// What was sealed, and the key that did it.
+    pub(super) async fn unsealed(
+        &self,
+        sealed: &str,
+        context: &str,
+        deadline: Option<Instant>,
+    ) -> Result<(SecretBytes, Arc<Key>), Error> {
         let snapshot = self.shared.keyring.snapshot_full();
+        let sealed_by = OnceLock::new();
         let find = |kid: &str| {
-            self.seal_rings(&snapshot)
-                .flat_map(Ring::trusted)
-                .find(|key| key.kid() == kid)
-                .map(|key| key.id.clone())
+            let mut keys = self.seal_rings(&snapshot).flat_map(Ring::trusted);
+            let key = keys.find(|key| key.kid() == kid)?;
+            Some(sealed_by.get_or_init(|| Arc::clone(key)).id.clone())
         };
         let device = self.shared.keyring.device();
-        Ok(jwe::unseal(device, sealed, context, deadline, find).await?)
+        let plaintext = jwe::unseal(device, sealed, context, deadline, find).await?;
+        let key = sealed_by.into_inner().ok_or(Error::Undecryptable)?;
+        Ok((plaintext, key))
+    }
+
+    /// The key that seals now.
+    pub(super) fn sealing_key(&self) -> Result<KeyRef, Error> {
+        let snapshot = self.shared.keyring.snapshot();
+        let ring = self.seal_rings(&snapshot).next().ok_or(Error::NotAllowed)?;
+        let now = self.shared.keyring.clock().now();
+        Ok(key_ref(ring.active(now).ok_or(Error::NoActiveKey)?))
     }
 
     pub(super) async fn wrap_plaintext(
@@ -117,12 +140,7 @@ impl Keys {
                 if context.is_empty() || context.len() > CONTEXT {
                     return Err(Error::Malformed("context is empty or too long"));
                 }
-                let key = {
-                    let snapshot = self.shared.keyring.snapshot();
-                    let ring = self.seal_rings(&snapshot).next().ok_or(Error::NotAllowed)?;
-                    let now = self.shared.keyring.clock().now();
-                    key_ref(ring.active(now).ok_or(Error::NoActiveKey)?)
-                };
+                let key = self.sealing_key()?;
                 let plaintext = Zeroizing::new(request.plaintext.to_vec());
                 let device = self.shared.keyring.device();
                 Ok(jwe::seal(device, &key, context, plaintext, deadline).await?)

@@ -133,6 +133,17 @@ impl KeyService for Keys {
         self.shared.answer(call, outcome).await
     }
 
+    async fn rewrap(
+        &self,
+        request: Request<v1::RewrapRequest>,
+    ) -> Result<Response<v1::RewrapResponse>, Status> {
+        let mut call = Call::begin(&self.shared, Rpc::Rewrap, &self.caller, &request);
+        let deadline = deadline(request.metadata());
+        let items = &request.get_ref().items;
+        let outcome = self.rewrap_items(items, deadline, &mut call.entry).await;
+        self.shared.answer(call, outcome).await
+    }
+
     async fn public_jwks(
         &self,
         request: Request<v1::PublicJwksRequest>,

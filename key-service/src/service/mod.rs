@@ -13,6 +13,7 @@ mod once;
 pub mod peer;
 mod publication;
 mod rate;
+mod rewrap;
 mod sign;
 pub(crate) mod status;
 mod verify;

@@ -67,6 +67,7 @@ pub(super) fn capabilities(snapshot: &Snapshot) -> v1::Capabilities {
         wrap_enc: owned(&capabilities.wrap_enc),
         seal: capabilities.seal,
         mac_rings: capabilities.mac_rings.clone(),
+        seal_kids: capabilities.seal_kids.clone(),
     }
 }
 

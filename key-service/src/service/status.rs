@@ -29,6 +29,7 @@ pub(crate) fn of(error: &Error) -> Status {
         Error::BeingSigned => retry(Status::aborted("once_key is being signed for"), SOON),
         Error::Malformed(what) => Status::invalid_argument(*what),
         Error::Lifecycle(rule) => Status::failed_precondition(*rule),
+        Error::StillOpens { .. } => Status::failed_precondition(error.to_string()),
         Error::NotBuilt(what) => Status::unimplemented(*what),
         Error::NotAudited => not_audited(),
         Error::NoAuditLog => Status::unimplemented("no audit log is kept"),

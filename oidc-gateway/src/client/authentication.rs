@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use super::metadata::AuthenticationMethod;
 use super::{At, Client, assertion, registered};
@@ -163,6 +164,7 @@ impl<'a> Credentials<'a> {
 /// RFC 7617, with both parts form-encoded (RFC 6749 §2.3.1). Whatever is odd is refused (CA-06).
 fn basic(header: &str) -> Option<(String, String)> {
     let pair = STANDARD.decode(header.strip_prefix("Basic ")?).ok()?;
+    let pair = Zeroizing::new(pair);
     let (id, secret) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
     Some((form_decoded(id)?, form_decoded(secret)?))
 }

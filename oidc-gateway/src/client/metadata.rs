@@ -25,6 +25,9 @@ pub struct Metadata {
     pub client_id: String,
     /// In clear: for clients whose secret was generated, at least 32 characters. Otherwise use `client_secret_hash`.
     pub client_secret: Option<Secret<String>>,
+    /// The output of `oidc-gateway seal-secret`, for a secret that an algorithm takes as its key: only the key-service can
+    /// use it. With `client_secret_hash` beside it where the client also presents its secret. Signet's own member.
+    pub client_secret_sealed: Option<String>,
     /// The output of `oidc-gateway hash-password`: argon2id, pbkdf2 or bcrypt.
     pub client_secret_hash: Option<Secret<String>>,
     /// Shown to the End-User at login and consent.

@@ -3,32 +3,112 @@
 
 use super::jwks::ClientKeys;
 use super::metadata::{AuthenticationMethod, Metadata};
-use super::secret::ClientSecret;
+use super::secret::{self, ClientSecret};
+use super::secret_key::SecretKey;
 use super::{Authentication, Wrong};
 use crate::jose::alg::Algorithm;
+use crate::jose::jwe::SealedHeader;
+use crate::keys::WrappedSecret;
 use crate::password::PasswordHash;
 use crate::pkce;
+use crate::secret::Secret;
 
 /// A configured secret in clear shorter than this can be guessed (RFC 6819 §5.1.4.2.2).
 const SHORTEST_SECRET: usize = 32;
 
+/// Octets. What is presented and longer is wrong before it is compared.
+const LONGEST_SECRET: usize = 1024;
+
 /// Of a configured client, whose secret somebody wrote down.
 pub(super) fn configured_secret(metadata: &Metadata) -> Result<Option<ClientSecret>, Wrong> {
-    match (&metadata.client_secret, &metadata.client_secret_hash) {
-        (Some(_), Some(_)) => Err(Wrong::new(
+    let hash = metadata.client_secret_hash.as_ref();
+    let hash = hash.map(|hash| PasswordHash::parse(hash.expose()));
+    let hash = hash
+        .transpose()
+        .map_err(|why| Wrong::new("client_secret_hash", why.to_string()))?;
+    match (&metadata.client_secret, &metadata.client_secret_sealed) {
+        (Some(_), _) if hash.is_some() => Err(Wrong::new(
             "client_secret_hash",
             "give either client_secret or client_secret_hash",
         )),
-        (Some(clear), None) if clear.expose().len() < SHORTEST_SECRET => Err(Wrong::new(
+        (Some(_), Some(_)) => Err(Wrong::new(
+            "client_secret_sealed",
+            "give either client_secret or client_secret_sealed",
+        )),
+        (Some(clear), None) => clear_secret(metadata, clear).map(Some),
+        (None, Some(sealed)) => sealed_secret(metadata, sealed, hash).map(Some),
+        (None, None) => Ok(hash.map(ClientSecret::Hashed)),
+    }
+}
+
+/// What is compared needs no more than its hash from here on, for it was generated.
+fn clear_secret(metadata: &Metadata, clear: &Secret<String>) -> Result<ClientSecret, Wrong> {
+    let length = clear.expose().len();
+    if length < SHORTEST_SECRET {
+        return Err(Wrong::new(
             "client_secret",
             "a secret in clear has at least 32 characters: give client_secret_hash for a shorter one",
-        )),
-        (Some(clear), None) => Ok(Some(ClientSecret::clear(clear.clone()))),
-        (None, Some(hash)) => PasswordHash::parse(hash.expose())
-            .map(|hash| Some(ClientSecret::Hashed(hash)))
-            .map_err(|why| Wrong::new("client_secret_hash", why.to_string())),
-        (None, None) => Ok(None),
+        ));
     }
+    if length > LONGEST_SECRET {
+        return Err(Wrong::new(
+            "client_secret",
+            "has more than 1024 characters",
+        ));
+    }
+    let hash = || PasswordHash::of_generated(clear.expose());
+    match metadata.shortest_key() {
+        None => Ok(ClientSecret::Hashed(hash())),
+        Some(shortest) if length < shortest => Err(Wrong::new(
+            "client_secret",
+            "is too short for an algorithm that it is the key of: HS384 takes 48 characters, HS512 64",
+        )),
+        Some(_) => {
+            let hash = is_presented(metadata).then(hash);
+            Ok(ClientSecret::Key(SecretKey::clear(clear.clone(), hash)))
+        }
+    }
+}
+
+/// What the key-service sealed: whether it opens is known when that answers.
+fn sealed_secret(
+    metadata: &Metadata,
+    sealed: &str,
+    hash: Option<PasswordHash>,
+) -> Result<ClientSecret, Wrong> {
+    let wrong = |sentence: &'static str| Err(Wrong::new("client_secret_sealed", sentence));
+    let Some(SealedHeader { context, .. }) = SealedHeader::parse(sealed) else {
+        return wrong("is not what `oidc-gateway seal-secret` prints");
+    };
+    if context != secret::context(&metadata.client_id) {
+        return wrong("was sealed for another client_id: `oidc-gateway seal-secret` makes one for this");
+    }
+    if metadata.shortest_key().is_none() {
+        return wrong("is for a secret that is the key of an algorithm: here client_secret_hash is enough");
+    }
+    if is_presented(metadata) && hash.is_none() {
+        return Err(Wrong::new(
+            "client_secret_hash",
+            "is missing beside client_secret_sealed: the client also presents its secret",
+        ));
+    }
+    let sealed = sealed.to_owned();
+    let wrapped = WrappedSecret { sealed, context };
+    Ok(ClientSecret::Key(SecretKey::sealed(wrapped, hash)))
+}
+
+/// Whether the secret itself is sent to one of the endpoints.
+fn is_presented(metadata: &Metadata) -> bool {
+    use AuthenticationMethod::{ClientSecretBasic, ClientSecretPost};
+    let token = metadata.token_endpoint_auth_method;
+    [
+        Some(token.unwrap_or(ClientSecretBasic)),
+        metadata.introspection_endpoint_auth_method,
+        metadata.revocation_endpoint_auth_method,
+    ]
+    .into_iter()
+    .flatten()
+    .any(|method| matches!(method, ClientSecretBasic | ClientSecretPost))
 }
 
 pub(super) fn check_secret(
@@ -51,17 +131,9 @@ pub(super) fn check_secret(
         _ => {}
     }
     match (metadata.shortest_key(), secret) {
-        (Some(shortest), Some(ClientSecret::Clear { secret, .. }))
-            if secret.expose().len() < shortest =>
-        {
-            Err(Wrong::new(
-                "client_secret",
-                "is too short for an algorithm that it is the key of: HS384 takes 48 characters, HS512 64",
-            ))
-        }
         (Some(_), Some(ClientSecret::Hashed(_))) => Err(Wrong::new(
             "client_secret_hash",
-            "is not enough: an algorithm takes the secret as its key, so give client_secret",
+            "is not enough: an algorithm takes the secret as its key, so give client_secret, or client_secret_sealed",
         )),
         _ => Ok(()),
     }

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use super::metadata::{Metadata, REGISTRABLE};
 use super::registered::{self, digest};
@@ -109,23 +110,24 @@ impl Proposed {
     ) -> Result<(Secret<String>, registered::Secret), Failure> {
         // HS512 takes a key of 64 octets (RFC 7518 §3.2).
         let (secret, sealed) = match self.metadata.shortest_key() {
-            None => (provider.random.token256(), None),
+            None => (Secret::new(provider.random.token256()), None),
             Some(_) => {
-                let secret = URL_SAFE_NO_PAD.encode(provider.random.octets::<64>());
-                let sealed = seal(provider, request_id, &self.client_id, &secret).await?;
+                let octets = Zeroizing::new(provider.random.octets::<64>());
+                let secret = Secret::new(URL_SAFE_NO_PAD.encode(&*octets));
+                let sealed = seal(provider, request_id, &self.client_id, secret.expose()).await?;
                 (secret, Some(sealed.sealed))
             }
         };
         let lifetime = provider.config.registration.secret_lifetime;
         let stored = registered::Secret {
-            hash: digest(&secret),
+            hash: digest(secret.expose()),
             sealed,
             expires: match lifetime.is_zero() {
                 true => 0,
                 false => provider.clock.now() + seconds(lifetime),
             },
         };
-        Ok((Secret::new(secret), stored))
+        Ok((secret, stored))
     }
 }
 

@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use zeroize::{Zeroize as _, Zeroizing};
 
 pub use super::gate::Unusable;
 pub(crate) use super::gate::{Gate, Permit, Refused};
@@ -19,6 +21,9 @@ use crate::provider::Provider;
 use crate::scope::Scope;
 use crate::secret::{self, Secret};
 use crate::store::{Key, Swap};
+
+/// What a client is told, in octets: all that it may say of itself, and what we add.
+const LONGEST: usize = 40 * 1024;
 
 /// `[registration]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -150,7 +155,7 @@ pub(crate) async fn register(
     request_id: &str,
     permit: Permit,
     body: &[u8],
-) -> Result<Value, Failure> {
+) -> Result<Told, Failure> {
     let client_id = registered::new_id(&provider.random);
     let proposed = Proposed::parse(provider, &client_id, object(body)?)?;
     proposed.check(provider, request_id).await?;
@@ -186,7 +191,7 @@ pub(crate) async fn read(
     provider: &Provider,
     client_id: &str,
     token: &str,
-) -> Result<Value, Failure> {
+) -> Result<Told, Failure> {
     let Found { record, .. } = authorized(provider, client_id, token).await?;
     Ok(told(provider, client_id, &record, None, token))
 }
@@ -197,7 +202,7 @@ pub(crate) async fn replace(
     request_id: &str,
     (client_id, token): (&str, &str),
     body: &[u8],
-) -> Result<Value, Failure> {
+) -> Result<Told, Failure> {
     let Found { record, stored } = authorized(provider, client_id, token).await?;
     let object = object(body)?;
     let named = |name: &str| object.get(name).and_then(Value::as_str);
@@ -281,7 +286,7 @@ fn told(
     record: &Record,
     clear: Option<&Secret<String>>,
     token: &str,
-) -> Value {
+) -> Told {
     let mut told = Map::new();
     told.insert("client_id".to_owned(), json!(client_id));
     told.insert("client_id_issued_at".to_owned(), json!(record.issued));
@@ -295,7 +300,26 @@ fn told(
     let uri = provider.url(&format!("/register/{client_id}"));
     told.insert("registration_client_uri".to_owned(), json!(uri));
     told.extend(record.metadata.clone());
-    Value::Object(told)
+    Told(told)
+}
+
+/// What a client is told about itself. The one place where its secret is in clear, and it is wiped when that is sent.
+pub(crate) struct Told(Map<String, Value>);
+
+impl Told {
+    /// As JSON.
+    pub(crate) fn into_body(mut self) -> Bytes {
+        // Room for all of it, so that growing leaves no copies behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(LONGEST));
+        serde_json::to_writer(&mut *body, &self.0)
+            .expect("maps with text keys always serialise, and memory takes them");
+        for name in ["client_secret", "registration_access_token"] {
+            if let Some(Value::String(secret)) = self.0.get_mut(name) {
+                secret.zeroize();
+            }
+        }
+        Bytes::from_owner(body)
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 pub use self::error::Error;
 use crate::client::Metadata;
@@ -253,8 +254,7 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, and where.
     pub fn load(file: &Path) -> Result<Config, Error> {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| Error::unreadable(file, &error))?;
+        let text = read(file)?;
         let base = file.parent().unwrap_or(Path::new("")).to_owned();
         Config::parse(&text, file, base)
     }
@@ -298,6 +298,12 @@ impl Config {
     }
 }
 
+/// Wiped when it is dropped, for there may be secrets in it.
+fn read(file: &Path) -> Result<Zeroizing<String>, Error> {
+    let text = std::fs::read_to_string(file).map_err(|error| Error::unreadable(file, &error))?;
+    Ok(Zeroizing::new(text))
+}
+
 fn read_users(file: &Path) -> Result<Vec<user::directory::Entry>, Error> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -310,13 +316,13 @@ fn read_users(file: &Path) -> Result<Vec<user::directory::Entry>, Error> {
     {
         return read_json(file);
     }
-    let text = std::fs::read_to_string(file).map_err(|error| Error::unreadable(file, &error))?;
+    let text = read(file)?;
     let users: Users = toml::from_str(&text).map_err(|error| Error::toml(file, &text, &error))?;
     Ok(users.users)
 }
 
 fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
-    let text = std::fs::read_to_string(file).map_err(|error| Error::unreadable(file, &error))?;
+    let text = read(file)?;
     serde_json::from_str(&text).map_err(|error| Error::json(file, &error))
 }
 

@@ -3,7 +3,6 @@
 
 use crate::client::registration::{self, Permit, Refused};
 use crate::error::{Code, Failure, Refusal};
-use crate::json;
 use crate::provider::Provider;
 use crate::web::{Method, Request, Response};
 
@@ -16,7 +15,7 @@ pub(crate) async fn register(provider: &Provider, request: &Request) -> Result<R
     let permit = permit(provider, request)?;
     let id = request.id().as_str();
     let registered = registration::register(provider, id, permit, request.json()?).await?;
-    Ok(Response::created(json::write(&registered)))
+    Ok(Response::created(registered.into_body()))
 }
 
 /// What was registered is managed also where nobody can register any more.
@@ -34,7 +33,7 @@ pub(crate) async fn manage(provider: &Provider, request: &Request) -> Result<Res
             let client = (client_id, token);
             let body = request.json()?;
             let changed = registration::replace(provider, id, client, body).await?;
-            Response::json(json::write(&changed))
+            Response::json(changed.into_body())
         }
         Method::Delete => {
             registration::delete(provider, id, client_id, token).await?;
@@ -42,7 +41,7 @@ pub(crate) async fn manage(provider: &Provider, request: &Request) -> Result<Res
         }
         _ => {
             let registered = registration::read(provider, client_id, token).await?;
-            Response::json(json::write(&registered))
+            Response::json(registered.into_body())
         }
     })
 }

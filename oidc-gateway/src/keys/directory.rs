@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use proto::v1;
 use proto::v1::key_service_client::KeyServiceClient;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::connection::{Connection, Unowned};
@@ -20,6 +20,8 @@ pub(crate) struct Directory {
     /// Tells this process from others that share its certificate.
     instance_id: String,
     published: ArcSwapOption<Published>,
+    /// Of the capabilities: whoever keeps what was sealed waits for another.
+    seal_kids: watch::Sender<Vec<String>>,
 }
 
 /// One state of the published keys.
@@ -46,6 +48,7 @@ impl Directory {
         Directory {
             instance_id,
             published: ArcSwapOption::empty(),
+            seal_kids: watch::Sender::new(Vec::new()),
         }
     }
 
@@ -53,13 +56,24 @@ impl Directory {
         self.published.load_full()
     }
 
+    pub(super) fn seal_kids(&self) -> watch::Receiver<Vec<String>> {
+        self.seal_kids.subscribe()
+    }
+
     fn store(&self, message: v1::PublicJwksResponse) {
+        let capabilities = message.capabilities.unwrap_or_default();
+        let seal_kids = capabilities.seal_kids.clone();
         self.published.store(Some(Arc::new(Published {
             jwks: message.jwks,
             epoch: message.epoch,
             max_age: message.max_age,
-            capabilities: message.capabilities.unwrap_or_default(),
+            capabilities,
         })));
+        self.seal_kids.send_if_modified(|known| {
+            let are_others = *known != seal_kids;
+            *known = seal_kids;
+            are_others
+        });
     }
 }
 

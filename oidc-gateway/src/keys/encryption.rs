@@ -1,4 +1,4 @@
-//! Encrypting, sealing, opening and keyed hashing: `Wrap`, `Decrypt` and `Mac` of the key-service.
+//! Encrypting, sealing, opening and keyed hashing: `Wrap`, `Rewrap`, `Decrypt` and `Mac` of the key-service.
 
 use bytes::Bytes;
 use proto::v1;
@@ -6,9 +6,20 @@ use proto::v1::key_service_client::KeyServiceClient;
 use proto::v1::{MacPurpose, decrypt_request, mac_request, wrap_request};
 use tonic::Code;
 
-use super::{Error, Keys, Recipient, refused};
+use super::{Error, Keys, Recipient, WrappedSecret, refused};
 
 pub(super) const DECRYPT: &str = "decrypt";
+/// The most secrets of one call.
+pub(crate) const REWRAPPED_AT_ONCE: usize = 64;
+
+/// Secrets that are sealed by the key that seals now.
+#[derive(Debug)]
+pub(crate) struct Rewrapped {
+    /// That key.
+    pub(crate) kid: String,
+    /// In the order in which they were handed over; `None`: it does not open, whatever the reason.
+    pub(crate) secrets: Vec<Option<WrappedSecret>>,
+}
 
 impl Keys {
     /// Encrypts to a client: a compact JWE (RFC 7516 §7.1).
@@ -38,6 +49,34 @@ impl Keys {
         let to = wrap_request::To::Context(context.to_owned());
         let sealed = self.wrapped(id, plaintext, to).await;
         sealed.map_err(|status| refused(&status))
+    }
+
+    /// Has secrets sealed again by the key that seals now, at most [`REWRAPPED_AT_ONCE`].
+    pub(crate) async fn rewrap(
+        &self,
+        id: &str,
+        secrets: &[&WrappedSecret],
+    ) -> Result<Rewrapped, Error> {
+        let message = v1::RewrapRequest {
+            items: secrets.iter().map(|secret| secret.to_message()).collect(),
+        };
+        let mut client = KeyServiceClient::new(self.connection.clone());
+        let answer = self.answer("rewrap", client.rewrap(self.request(id, message)));
+        let answer = answer.await.map_err(|status| refused(&status))?;
+        if answer.items.len() != secrets.len() {
+            return Err(Error::Refused("another number of items".to_owned()));
+        }
+        let items = answer.items.into_iter().zip(secrets);
+        let secrets = items.map(|(item, before)| {
+            (!item.sealed.is_empty()).then(|| WrappedSecret {
+                sealed: item.sealed,
+                context: before.context.clone(),
+            })
+        });
+        Ok(Rewrapped {
+            secrets: secrets.collect(),
+            kid: answer.kid,
+        })
     }
 
     async fn wrapped(

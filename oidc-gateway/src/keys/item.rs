@@ -5,6 +5,7 @@ use proto::v1;
 use proto::v1::{recipient, sign_item};
 
 use crate::jose::alg::{Algorithm, ContentEncryption, KeyManagement};
+use crate::jose::jwe::SealedHeader;
 
 /// A JWS to be made, or a JWE around it (RFC 7519 §5.2).
 #[derive(Debug)]
@@ -92,6 +93,18 @@ impl Item {
 }
 
 impl WrappedSecret {
+    /// The key that sealed it, as it says itself.
+    pub(crate) fn kid(&self) -> Option<String> {
+        Some(SealedHeader::parse(&self.sealed)?.kid)
+    }
+
+    pub(super) fn to_message(&self) -> v1::Sealed {
+        v1::Sealed {
+            sealed: self.sealed.clone(),
+            context: self.context.clone(),
+        }
+    }
+
     pub(super) fn used_with(&self, alg: &str) -> v1::WrappedSecret {
         v1::WrappedSecret {
             sealed: self.sealed.clone(),

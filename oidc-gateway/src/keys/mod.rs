@@ -16,11 +16,13 @@ use proto::v1;
 use proto::v1::key_service_client::KeyServiceClient;
 use proto::v1::verify_request;
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Response, Status};
 
 pub use channel::{Settings, Unusable};
 pub(crate) use directory::{Directory, Published};
+pub(crate) use encryption::REWRAPPED_AT_ONCE;
 pub(crate) use item::{Item, Recipient, RecipientKey, SigningKey, WrappedSecret};
 pub(crate) use proto::v1::MacPurpose;
 
@@ -137,6 +139,11 @@ impl Keys {
     /// What the key-service publishes and can do; `None` until it has answered for the first time.
     pub(crate) fn published(&self) -> Option<Arc<Published>> {
         self.directory.published()
+    }
+
+    /// The keys that seal now, and whenever they are others; none until the key-service has answered.
+    pub(crate) fn seal_kids(&self) -> watch::Receiver<Vec<String>> {
+        self.directory.seal_kids()
     }
 
     fn request<T>(&self, id: &str, message: T) -> Request<T> {

@@ -20,7 +20,8 @@ pub struct Settings {
     pub kind: Kind,
     /// `redis://host[:6379][/database]`, `rediss://…` (TLS; needs `ca_file`) or `unix:///path`. No password in it.
     pub url: Option<String>,
-    /// The ACL user. It needs `+get +mget +getrange +set +del +multi +exec +eval +evalsha +script|load +ping`.
+    /// The ACL user. It needs `+get +mget +getrange +set +del +multi +exec +eval +evalsha +script|load +ping`, and `+scan`
+    /// for `oidc-gateway rewrap`.
     pub username: Option<String>,
     /// A file that holds the password; its line end does not count.
     pub password_file: Option<PathBuf>,
@@ -192,6 +193,14 @@ impl Location {
         match self {
             Location::Memory(memory) => Arc::clone(memory) as Arc<dyn Store>,
             Location::Redis(target) => Arc::new(Redis::connect(Arc::clone(target))),
+        }
+    }
+
+    /// The store in Redis, with what not every store can do; `None`: it is another. As for `connect`.
+    pub(crate) fn redis(&self) -> Option<Redis> {
+        match self {
+            Location::Memory(_) => None,
+            Location::Redis(target) => Some(Redis::connect(Arc::clone(target))),
         }
     }
 

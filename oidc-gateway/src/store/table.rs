@@ -113,6 +113,9 @@ fn is_canonical<const CHARACTERS: usize, const OCTETS: usize>(text: &str) -> boo
 }
 
 impl Key {
+    /// How the names of registered clients begin: of all kinds, the one whose values hold something sealed.
+    pub(crate) const CLIENTS: &str = "k:";
+
     /// A code that nobody has used yet.
     pub fn code(tag: &Tag) -> Key {
         Key(format!("o:{{{tag}}}"))
