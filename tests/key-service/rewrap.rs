@@ -129,11 +129,8 @@ async fn k_4_what_another_key_sealed_is_sealed_again_and_nothing_is_told() {
 
     rotate(&service, &mut admin, SEAL).await;
     let (kids, other_epoch) = seal_kids(&mut keys).await;
-    assert_ne!(
-        (kids.as_slice(), &other_epoch),
-        ([old.clone()].as_slice(), &epoch),
-        "gateways are told"
-    );
+    assert_ne!(other_epoch, epoch, "gateways are told");
+    assert_ne!(kids, [old.as_str()]);
     let new = kids[0].clone();
     let stranger = {
         let other = KeyService::with_rings(&[SEAL]);
@@ -169,7 +166,7 @@ async fn k_4_what_another_key_sealed_is_sealed_again_and_nothing_is_told() {
     let answer = rewrap(&mut keys, &items).await.unwrap();
     assert_eq!(answer.kid, new);
     for ((row, before, opens), after) in rows.iter().zip(&answer.items) {
-        assert_ne!(before.sealed, after.sealed, "{row}");
+        assert!(!opens || before.sealed != after.sealed, "{row}");
         let expected = match opens {
             true => (true, new.as_str(), ""),
             false => (false, "", "not decrypted"),
@@ -210,14 +207,14 @@ async fn who_may_not_seal_may_not_rewrap_and_there_are_limits() {
     let mut keys = service.keys().await;
     let one = seal(&mut keys, USE_ONLY).await;
     let stranger = caller(&service.authority, "spiffe://signet/stranger");
-    let mut strangers = Keys::new(service.channel(&stranger).await.unwrap());
+    let strangers = Keys::new(service.channel(&stranger).await.unwrap());
     for (row, keys, items, code) in [
-        ("none", &mut keys, 0, Some(Code::InvalidArgument)),
-        ("as many as there may be", &mut keys.clone(), 64, None),
-        ("one more", &mut keys.clone(), 65, Some(Code::InvalidArgument)),
-        ("no ring that seals", &mut strangers, 1, Some(Code::PermissionDenied)),
+        ("none", &keys, 0, Some(Code::InvalidArgument)),
+        ("as many as there may be", &keys, 64, None),
+        ("one more", &keys, 65, Some(Code::InvalidArgument)),
+        ("no ring that seals", &strangers, 1, Some(Code::PermissionDenied)),
     ] {
-        let outcome = rewrap(keys, &vec![one.clone(); items]).await;
+        let outcome = rewrap(&mut keys.clone(), &vec![one.clone(); items]).await;
         assert_eq!(outcome.err().map(|status| status.code()), code, "{row}");
     }
     let without = KeyService::with_rings(&["id-token/ES256"]);

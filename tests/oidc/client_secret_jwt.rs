@@ -35,7 +35,7 @@ fn sign_as(header: &Value, alg: &str, secret: &[u8], claims: &Value) -> String {
     format!("{input}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
-async fn present(site: &Site, path: &str, assertion: &str) -> Answer {
+pub(crate) async fn present(site: &Site, path: &str, assertion: &str) -> Answer {
     let form = Params::of(&[
         ("grant_type", "client_credentials"),
         ("token", "x"),

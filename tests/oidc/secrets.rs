@@ -324,7 +324,7 @@ pub(crate) fn folder(stack: &Stack) -> PathBuf {
     configuration.parent().unwrap().to_owned()
 }
 
-fn configuration(folder: &Path, name: &str) -> (PathBuf, String) {
+pub(crate) fn configuration(folder: &Path, name: &str) -> (PathBuf, String) {
     let path = folder.join(format!("{name}.toml"));
     let text = fs::read_to_string(&path).unwrap();
     (path, text)

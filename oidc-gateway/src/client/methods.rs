@@ -56,15 +56,16 @@ fn clear_secret(metadata: &Metadata, clear: &Secret<String>) -> Result<ClientSec
             "has more than 1024 characters",
         ));
     }
-    let hash = || PasswordHash::of_generated(clear.expose());
     match metadata.shortest_key() {
-        None => Ok(ClientSecret::Hashed(hash())),
+        None => Ok(ClientSecret::Hashed(PasswordHash::of_generated(
+            clear.expose(),
+        ))),
         Some(shortest) if length < shortest => Err(Wrong::new(
             "client_secret",
             "is too short for an algorithm that it is the key of: HS384 takes 48 characters, HS512 64",
         )),
         Some(_) => {
-            let hash = is_presented(metadata).then(hash);
+            let hash = is_presented(metadata).then(|| PasswordHash::of_key(clear.expose()));
             Ok(ClientSecret::Key(SecretKey::clear(clear.clone(), hash)))
         }
     }
@@ -90,6 +91,12 @@ fn sealed_secret(
         return Err(Wrong::new(
             "client_secret_hash",
             "is missing beside client_secret_sealed: the client also presents its secret",
+        ));
+    }
+    if hash.as_ref().is_some_and(PasswordHash::is_a_key_itself) {
+        return Err(Wrong::new(
+            "client_secret_hash",
+            "would do as the key (OpenID Connect Core §10.2): take the one that `oidc-gateway seal-secret` prints",
         ));
     }
     let sealed = sealed.to_owned();

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::metadata::{Metadata, REGISTRABLE};
-use super::registered::{self, digest};
+use super::registered;
 use super::secret::{ClientSecret, Issued, seal};
 use super::supported::Supported;
 use super::{Client, Wrong, localized, sector};
@@ -109,18 +109,23 @@ impl Proposed {
         request_id: &str,
     ) -> Result<(Secret<String>, registered::Secret), Failure> {
         // HS512 takes a key of 64 octets (RFC 7518 §3.2).
-        let (secret, sealed) = match self.metadata.shortest_key() {
-            None => (Secret::new(provider.random.token256()), None),
+        let (secret, hash, sealed) = match self.metadata.shortest_key() {
+            None => {
+                let secret = Secret::new(provider.random.token256());
+                let hash = PasswordHash::of_generated(secret.expose());
+                (secret, hash, None)
+            }
             Some(_) => {
                 let octets = Zeroizing::new(provider.random.octets::<64>());
                 let secret = Secret::new(URL_SAFE_NO_PAD.encode(&*octets));
                 let sealed = seal(provider, request_id, &self.client_id, secret.expose()).await?;
-                (secret, Some(sealed.sealed))
+                let hash = PasswordHash::of_key(secret.expose());
+                (secret, hash, Some(sealed.sealed))
             }
         };
         let lifetime = provider.config.registration.secret_lifetime;
         let stored = registered::Secret {
-            hash: digest(secret.expose()),
+            hash: hash.as_str().to_owned(),
             sealed,
             expires: match lifetime.is_zero() {
                 true => 0,

@@ -138,6 +138,12 @@ impl Record {
 }
 
 impl Secret {
+    /// Whether this is the secret.
+    pub(super) fn is(&self, presented: &str) -> bool {
+        let hash = PasswordHash::parse(&self.hash);
+        hash.is_ok_and(|hash| hash.is_of_generated(presented))
+    }
+
     fn issued(&self, client_id: &str) -> Option<Issued> {
         let wrapped = |sealed: &String| WrappedSecret {
             sealed: sealed.clone(),

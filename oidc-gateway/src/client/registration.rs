@@ -214,7 +214,7 @@ pub(crate) async fn replace(
     if let Some(presented) = &presented
         && !current
             .as_ref()
-            .is_some_and(|current| is(&current.hash, presented.expose()))
+            .is_some_and(|current| current.is(presented.expose()))
     {
         return Err(Wrong::new(
             "client_secret",

@@ -44,12 +44,12 @@ pub fn run(config: &Config, client_id: &str, secret: &Secret<String>) -> Result<
     }
     let plaintext = Zeroizing::new(secret.expose().as_bytes().to_vec());
     let sealed = runtime()?.block_on(async {
-        let keys = keys(config)?;
-        let sealed = keys.seal("seal-secret", &context(client_id), Bytes::from_owner(plaintext));
+        let (keys, context) = (keys(config)?, context(client_id));
+        let sealed = keys.seal("seal-secret", &context, Bytes::from_owner(plaintext));
         let sealed = sealed.await;
         sealed.map_err(|error| Error::Sealing(error.to_string()))
     })?;
-    let hash = PasswordHash::of_generated(secret.expose());
+    let hash = PasswordHash::of_key(secret.expose());
     Ok(format!(
         "client_secret_sealed = \"{sealed}\"\n\
          # Only where the client also presents its secret (client_secret_basic, client_secret_post):\n\

@@ -52,6 +52,8 @@ enum Kind {
     },
     Bcrypt,
     Sha256([u8; 32]),
+    /// Of a secret that is used as a key.
+    OfKey([u8; 32]),
 }
 
 #[derive(Clone, Copy)]
@@ -59,6 +61,9 @@ enum Function {
     Sha256,
     Sha512,
 }
+
+/// What the hash of a secret that is a key covers before it.
+const KEY_LABEL: &[u8] = b"signet: the hash of a secret that is used as a key\0";
 
 /// Why a string is not a usable hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,13 +95,14 @@ impl PasswordHash {
                 return Err(Unusable("pbkdf2 needs $rounds$salt$hash"));
             }
             ("2a" | "2b" | "2y", _) => bcrypt(text)?,
-            ("sha256", [hash]) => sha256(hash)?,
+            ("sha256", [hash]) => Kind::Sha256(sha256(hash)?),
+            ("sha256-key", [hash]) => Kind::OfKey(sha256(hash)?),
             ("argon2i" | "argon2d", _) => {
                 return Err(Unusable("of the argon2 family only argon2id is read"));
             }
             _ => {
                 return Err(Unusable(
-                    "it must begin with $argon2id$, $pbkdf2-sha256$, $pbkdf2-sha512$, $2a$, $2b$, $2y$ or $sha256$",
+                    "it must begin with $argon2id$, $pbkdf2-sha256$, $pbkdf2-sha512$, $2a$, $2b$, $2y$, $sha256$ or $sha256-key$",
                 ));
             }
         };
@@ -113,6 +119,21 @@ impl PasswordHash {
             text: format!("$sha256${}", URL_SAFE_NO_PAD.encode(hash)),
             kind: Kind::Sha256(hash),
         }
+    }
+
+    /// The same of a secret that is used as a key. SHA-256 of the secret alone *is* the key of symmetric encryption (OpenID
+    /// Connect Core §10.2), and of HS256 where the secret is longer than 64 octets (RFC 2104 §2).
+    pub fn of_key(generated: &str) -> PasswordHash {
+        let hash = labelled(generated.as_bytes());
+        PasswordHash {
+            text: format!("$sha256-key${}", URL_SAFE_NO_PAD.encode(hash)),
+            kind: Kind::OfKey(hash),
+        }
+    }
+
+    /// Whether it would do as a key for who knows it: it is SHA-256 of the secret alone.
+    pub(crate) fn is_a_key_itself(&self) -> bool {
+        matches!(self.kind, Kind::Sha256(_))
     }
 
     /// The hash of a password: argon2id with 19 MiB, two passes and one lane. Takes tens of milliseconds.
@@ -144,7 +165,12 @@ impl PasswordHash {
 
     /// Whether verifying takes next to nothing, and so needs no place in the queue.
     pub(super) fn is_fast(&self) -> bool {
-        matches!(self.kind, Kind::Sha256(_))
+        matches!(self.kind, Kind::Sha256(_) | Kind::OfKey(_))
+    }
+
+    /// Compares what was presented with a generated secret; with anything else it is not equal.
+    pub(crate) fn is_of_generated(&self, presented: &str) -> bool {
+        self.is_fast() && self.verify(presented)
     }
 
     /// Compares. Takes as long as the hash was made to take; the comparison itself is in constant time.
@@ -174,6 +200,7 @@ impl PasswordHash {
             // bcrypt looks at 72 octets and no more; what was hashed elsewhere was cut there too.
             Kind::Bcrypt => bcrypt::verify(password, &self.text).unwrap_or(false),
             Kind::Sha256(hash) => secret::equal(&Sha256::digest(password), hash),
+            Kind::OfKey(hash) => secret::equal(&labelled(password), hash),
         }
     }
 }
@@ -287,12 +314,17 @@ fn bcrypt(text: &str) -> Result<Kind, Unusable> {
     Ok(Kind::Bcrypt)
 }
 
-fn sha256(hash: &str) -> Result<Kind, Unusable> {
+fn sha256(hash: &str) -> Result<[u8; 32], Unusable> {
     let mut octets = [0; 32];
     match URL_SAFE_NO_PAD.decode_slice(hash, &mut octets) {
-        Ok(32) => Ok(Kind::Sha256(octets)),
+        Ok(32) => Ok(octets),
         _ => Err(Unusable("$sha256$ needs 43 characters of base64url")),
     }
+}
+
+fn labelled(secret: &[u8]) -> [u8; 32] {
+    let sha256 = Sha256::new_with_prefix(KEY_LABEL);
+    sha256.chain_update(secret).finalize().into()
 }
 
 #[cfg(test)]
@@ -346,6 +378,7 @@ mod tests {
         for hash in [
             PasswordHash::of_password("pässword", &random),
             PasswordHash::of_generated("pässword"),
+            PasswordHash::of_key("pässword"),
         ] {
             let again = PasswordHash::parse(hash.as_str()).unwrap();
             assert!(again.verify("pässword"));
@@ -413,6 +446,7 @@ mod tests {
             ),
             ("$2b$12$short".to_owned(), "53 characters"),
             ("$sha256$AAAA".to_owned(), "43 characters"),
+            ("$sha256-key$AAAA".to_owned(), "43 characters"),
         ] {
             let error = PasswordHash::parse(&text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");

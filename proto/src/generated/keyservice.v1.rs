@@ -213,7 +213,7 @@ pub struct Sealed {
     /// What Wrap answered.
     #[prost(string, tag = "1")]
     pub sealed: ::prost::alloc::string::String,
-    /// The context it was sealed under. Use-only contexts are refused.
+    /// The context it was sealed under. Decrypt refuses use-only contexts.
     #[prost(string, tag = "2")]
     pub context: ::prost::alloc::string::String,
 }
@@ -248,6 +248,36 @@ pub struct WrapResponse {
     /// A compact JWE, for a recipient and for ourselves.
     #[prost(string, tag = "1")]
     pub compact: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RewrapRequest {
+    /// 1 to 64 items.
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<Sealed>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RewrapResponse {
+    /// In the order of the request's items.
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<Rewrapped>,
+    /// The key that seals now.
+    #[prost(string, tag = "2")]
+    pub kid: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rewrapped {
+    /// Sealed by the key that seals now; what was sent, where it was that already. Empty where it did not open.
+    #[prost(string, tag = "1")]
+    pub sealed: ::prost::alloc::string::String,
+    /// Whether it was sealed by another key.
+    #[prost(bool, tag = "2")]
+    pub changed: bool,
+    /// The key by which it is sealed now. Empty where it did not open.
+    #[prost(string, tag = "3")]
+    pub kid: ::prost::alloc::string::String,
+    /// Why it did not open: one text, whatever was wrong. Empty where it did.
+    #[prost(string, tag = "4")]
+    pub finding: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublicJwksRequest {
@@ -324,6 +354,9 @@ pub struct Capabilities {
     /// Rings that "Mac" computes with.
     #[prost(string, repeated, tag = "8")]
     pub mac_rings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The keys that seal now, one for each ring that seals. What another key sealed can be re-wrapped.
+    #[prost(string, repeated, tag = "9")]
+    pub seal_kids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchPublicJwksRequest {
@@ -668,6 +701,29 @@ pub mod key_service_client {
                 .insert(GrpcMethod::new("keyservice.v1.KeyService", "Wrap"));
             self.inner.unary(req, path, codec).await
         }
+        /// Opens what Wrap sealed for ourselves and seals it again under the key that seals now, in the same context. The
+        /// plaintext stays inside, so use-only contexts are like any other.
+        pub async fn rewrap(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RewrapRequest>,
+        ) -> std::result::Result<tonic::Response<super::RewrapResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/keyservice.v1.KeyService/Rewrap",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("keyservice.v1.KeyService", "Rewrap"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The published JWK Set (RFC 7517 section 5) and what this service can do.
         pub async fn public_jwks(
             &mut self,
@@ -760,6 +816,12 @@ pub mod key_service_server {
             &self,
             request: tonic::Request<super::WrapRequest>,
         ) -> std::result::Result<tonic::Response<super::WrapResponse>, tonic::Status>;
+        /// Opens what Wrap sealed for ourselves and seals it again under the key that seals now, in the same context. The
+        /// plaintext stays inside, so use-only contexts are like any other.
+        async fn rewrap(
+            &self,
+            request: tonic::Request<super::RewrapRequest>,
+        ) -> std::result::Result<tonic::Response<super::RewrapResponse>, tonic::Status>;
         /// The published JWK Set (RFC 7517 section 5) and what this service can do.
         async fn public_jwks(
             &self,
@@ -1076,6 +1138,49 @@ pub mod key_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/keyservice.v1.KeyService/Rewrap" => {
+                    #[allow(non_camel_case_types)]
+                    struct RewrapSvc<T: KeyService>(pub Arc<T>);
+                    impl<T: KeyService> tonic::server::UnaryService<super::RewrapRequest>
+                    for RewrapSvc<T> {
+                        type Response = super::RewrapResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RewrapRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::rewrap(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RewrapSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/keyservice.v1.KeyService/PublicJWKS" => {
                     #[allow(non_camel_case_types)]
                     struct PublicJWKSSvc<T: KeyService>(pub Arc<T>);
@@ -1328,6 +1433,10 @@ pub struct EnableKeyResponse {
 pub struct DestroyKeyRequest {
     #[prost(string, tag = "1")]
     pub kid: ::prost::alloc::string::String,
+    /// The caller has seen that nothing uses it. Required for keys that seal or compute MACs: what they sealed, and nobody
+    /// re-wrapped, is lost with them.
+    #[prost(bool, tag = "2")]
+    pub nothing_uses_it: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DestroyKeyResponse {

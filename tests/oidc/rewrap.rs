@@ -1,0 +1,365 @@
+//! A key that seals is rotated and its values are moved, while clients register and authenticate themselves: nobody is
+//! refused, nothing is lost, and what is left is said. K-4, K-8.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Request;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::assertion::claims;
+use crate::client_secret_jwt::{present, sign};
+use crate::registering::Registered;
+use crate::secrets::{configuration, folder};
+use crate::site::Site;
+use crate::stack::{self, Options, Stack};
+
+const SEAL: &str = "seal/A256GCM";
+/// A key is published for two seconds before it signs, and made two seconds ahead.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// More than one call of the key-service takes.
+const MANY: usize = 70;
+const WRITTEN: (&str, &str) = (
+    "written",
+    "the-secret-of-written-in-these-tests-alone-1234567",
+);
+const SEALED: (&str, &str) = (
+    "sealed",
+    "the-secret-of-sealed-in-these-tests-alone-12345678",
+);
+
+/// The metadata of a client whose secret is a key, in TOML.
+pub(crate) fn table(client_id: &str, secret: &str) -> String {
+    format!(
+        "\n[[clients]]\nclient_id = \"{client_id}\"\n{secret}\ngrant_types = [\"client_credentials\"]\n\
+         response_types = []\ntoken_endpoint_auth_method = \"client_secret_jwt\"\n"
+    )
+}
+
+/// `oidc-gateway WORDS --config FILE`.
+fn gateway(file: &Path, words: &[&str], input: &str) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_stack")).with_file_name("oidc-gateway");
+    let mut child = Command::new(program)
+        .args(words)
+        .arg("--config")
+        .arg(file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{input}").unwrap();
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+/// The lines that `seal-secret` prints, without those for people.
+pub(crate) fn seal_secret(file: &Path, client_id: &str, secret: &str) -> Vec<String> {
+    let output = gateway(file, &["seal-secret", "--client-id", client_id], secret);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    assert!(!printed.contains(secret), "{printed}");
+    let lines = printed.lines().filter(|line| !line.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+/// The report, and whether there is nothing to do.
+fn rewrap(file: &Path, words: &[&str]) -> (Value, bool) {
+    let words = [&["rewrap", "--json"], words].concat();
+    let output = gateway(file, &words, "");
+    let report = serde_json::from_slice(&output.stdout);
+    let report: Value = report.unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    assert_eq!(report["clean"], output.status.success(), "{report}");
+    (report, output.status.success())
+}
+
+fn count(report: &Value, kid: &str, when: &str) -> u64 {
+    let values = report["values"].as_array().unwrap();
+    let of = values.iter().find(|value| value["kid"] == kid);
+    of.map_or(0, |value| value[when].as_u64().unwrap())
+}
+
+fn admin(stack: &Stack, words: &[&str]) -> Output {
+    stack.admin().args(words).arg("--json").output().unwrap()
+}
+
+/// The key that seals.
+fn active(stack: &Stack) -> String {
+    let listed: Value = serde_json::from_slice(&admin(stack, &["list", SEAL]).stdout).unwrap();
+    let keys = listed["keys"].as_array().unwrap();
+    let active = keys.iter().find(|key| key["state"] == "ACTIVE").unwrap();
+    active["kid"].as_str().unwrap().to_owned()
+}
+
+/// The standby becomes the key that seals; answers with the one before and the new one.
+async fn rotate(stack: &Stack) -> (String, String) {
+    let before = active(stack);
+    assert!(admin(stack, &["rotate", SEAL]).status.success());
+    let begun = Instant::now();
+    loop {
+        let now = active(stack);
+        if now != before {
+            return (before, now);
+        }
+        assert!(begun.elapsed() < PATIENCE, "{now} seals on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// How often a key was needed, as the key-service counts it.
+async fn openings(stack: &Stack, site: &Site, kid: &str) -> u64 {
+    let (_, settings) = configuration(&folder(stack), "key-service");
+    let settings: toml::Table = settings.parse().unwrap();
+    let address = settings["metrics"]["address"].as_str().unwrap();
+    let request = Request::get(format!("http://{address}/metrics"));
+    let answer = site.try_send(request.body(Vec::new()).unwrap()).await;
+    let metrics = answer.unwrap().text();
+    let begin = format!("key_service_seal_opened_total{{ring=\"{SEAL}\",kid=\"{kid}\"}} ");
+    let mut lines = metrics.lines().filter_map(|line| line.strip_prefix(&begin));
+    lines.next().unwrap().parse().unwrap()
+}
+
+/// What becomes of a client that shows that it has its secret.
+async fn authenticate(site: &Site, client_id: &str, secret: &str) -> String {
+    let assertion = sign("HS256", secret, &claims(client_id, site.issuer()));
+    present(site, "/introspect", &assertion).await.outcome()
+}
+
+async fn register(site: &Site) -> Registered {
+    let members = json!({"token_endpoint_auth_method": "client_secret_jwt"});
+    Registered::with(site, &members).await
+}
+
+fn start() -> Stack {
+    let tables = format!(
+        "\n[registration]\nmode = \"open\"\nper_address = 0\nin_all = 0\n{}",
+        table(WRITTEN.0, &format!("client_secret = \"{}\"", WRITTEN.1))
+    );
+    stack::start(&Options {
+        gateways: 2,
+        tables: tables.leak(),
+        ..Options::default()
+    })
+}
+
+fn file_of(stack: &Stack, gateway: usize) -> PathBuf {
+    configuration(&folder(stack), &format!("gateway{gateway}")).0
+}
+
+/// Adds to a gateway's configuration, or changes it, and starts it again.
+fn change(stack: &Stack, gateway: usize, change: impl Fn(&str) -> String) {
+    let name = format!("gateway{gateway}");
+    let (path, before) = configuration(&folder(stack), &name);
+    fs::write(path, change(&before)).unwrap();
+    stack.signal(&name, Signal::SIGTERM);
+    stack.start_again(&name);
+}
+
+/// Clients come and go while values are moved.
+async fn traffic(site: Site, stop: Arc<AtomicBool>) -> Vec<Registered> {
+    let mut registered = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let new = register(&site).await;
+        for _ in 0..2 {
+            assert_eq!(authenticate(&site, new.id(), new.secret()).await, "200");
+            assert_eq!(authenticate(&site, WRITTEN.0, WRITTEN.1).await, "200");
+        }
+        registered.push(new);
+    }
+    registered
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_are_moved_while_they_are_used() {
+    let stack = start();
+    let site = stack.site();
+    let file = file_of(&stack, 0);
+    let lines = seal_secret(&file, SEALED.0, SEALED.1);
+    for gateway in [0, 1] {
+        let table = table(SEALED.0, &lines[0]);
+        change(&stack, gateway, |text| format!("{text}{table}"));
+    }
+    let mut clients = Vec::new();
+    for _ in 0..MANY {
+        clients.push(register(&site).await);
+    }
+    let (old, new) = rotate(&stack).await;
+
+    let (report, is_clean) = rewrap(&file, &["--dry-run"]);
+    assert!(!is_clean, "{report}");
+    assert_eq!((&report["kid"], &report["dry_run"]), (&json!(new), &json!(true)));
+    assert_eq!(count(&report, &old, "before"), MANY as u64, "{report}");
+    assert_eq!(report["not_opened"], json!([]), "{report}");
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let running = tokio::spawn(traffic(site.clone(), Arc::clone(&stop)));
+    let (report, is_clean) = {
+        let file = file.clone();
+        let run = tokio::task::spawn_blocking(move || rewrap(&file, &[]));
+        run.await.unwrap()
+    };
+    stop.store(true, Ordering::Relaxed);
+    clients.extend(running.await.unwrap());
+    assert_eq!(count(&report, &old, "before"), MANY as u64, "{report}");
+    assert_eq!(count(&report, &old, "after"), 0, "{report}");
+    assert!(count(&report, &new, "after") >= MANY as u64, "{report}");
+    // What the operator wrote down is the operator's to replace.
+    assert!(!is_clean, "{report}");
+    let [configured] = &report["configuration"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    assert_eq!((&configured["client_id"], &configured["kid"]), (&json!(SEALED.0), &json!(old)));
+
+    // What the gateways keep in memory was sealed again by themselves.
+    let begun = Instant::now();
+    loop {
+        let before = openings(&stack, &site, &old).await;
+        for gateway in [0, 1] {
+            for (id, secret) in [WRITTEN, SEALED] {
+                assert_eq!(authenticate(&site.at(gateway), id, secret).await, "200", "{id}");
+            }
+        }
+        if openings(&stack, &site, &old).await == before {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{old} is still needed");
+    }
+
+    let before = lines[0].split('"').nth(1).unwrap();
+    let after = configured["client_secret_sealed"].as_str().unwrap();
+    for gateway in [0, 1] {
+        change(&stack, gateway, |text| text.replace(before, after));
+    }
+    let (report, is_clean) = rewrap(&file, &[]);
+    assert!(is_clean, "twice is safe: {report}");
+    assert_eq!(count(&report, &old, "before"), 0, "{report}");
+
+    // Without the old key nobody misses anything.
+    let words = ["disable", &old, "--reason", "its values are moved"];
+    assert!(admin(&stack, &words).status.success());
+    for client in &clients {
+        assert_eq!(authenticate(&site, client.id(), client.secret()).await, "200");
+    }
+    for (id, secret) in [WRITTEN, SEALED] {
+        assert_eq!(authenticate(&site, id, secret).await, "200", "{id}");
+    }
+    for (words, rule) in [
+        (&["destroy", &old][..], "destroy.unconfirmed"),
+        (&["destroy", &old, "--nothing-uses-it"], "destroy.opened"),
+    ] {
+        let refused = admin(&stack, words);
+        assert!(!refused.status.success(), "{rule}");
+        assert!(text(&refused.stderr).contains(rule), "{}", text(&refused.stderr));
+    }
+}
+
+/// What cannot be opened any more is said, and is in nobody's way.
+#[tokio::test]
+async fn what_is_left_is_said() {
+    let stack = start();
+    let site = stack.site();
+    let file = file_of(&stack, 0);
+    let lost = register(&site).await;
+    let (old, new) = rotate(&stack).await;
+    let kept = register(&site).await;
+    let words = ["disable", &old, "--reason", "too early"];
+    assert!(admin(&stack, &words).status.success());
+    assert_ne!(authenticate(&site, lost.id(), lost.secret()).await, "200");
+    let (report, is_clean) = rewrap(&file, &[]);
+    assert!(!is_clean, "{report}");
+    assert_eq!(count(&report, &old, "after"), 1, "{report}");
+    assert_eq!(count(&report, &new, "after"), 1, "{report}");
+    assert_eq!(report["not_opened"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(authenticate(&site, kept.id(), kept.secret()).await, "200");
+    let said = text(&gateway(&file, &["rewrap"], "").stdout);
+    for part in [
+        format!("1 in this store are sealed by {old}"),
+        format!("{new} is the key that seals now"),
+        "cannot be opened".to_owned(),
+    ] {
+        assert!(said.contains(&part), "{part}: {said}");
+    }
+    // A mistake can be undone.
+    assert!(admin(&stack, &["enable", &old]).status.success());
+    let (report, is_clean) = rewrap(&file, &[]);
+    assert!(is_clean, "{report}");
+    assert_eq!(authenticate(&site, lost.id(), lost.secret()).await, "200");
+    let said = text(&gateway(&file, &["rewrap"], "").stdout);
+    assert!(said.contains("nothing in this store is sealed by another key"), "{said}");
+
+    // Words for who cannot be helped.
+    let (path, settings) = configuration(&folder(&stack), "gateway0");
+    let memory = path.with_file_name("memory.toml");
+    let mut table: toml::Table = settings.parse().unwrap();
+    table.insert("store".to_owned(), toml::Value::Table([("kind".to_owned(), "memory".into())].into_iter().collect()));
+    fs::write(&memory, table.to_string()).unwrap();
+    let rows = [
+        ("memory", &memory, &["rewrap"][..], "", "there is nothing to re-wrap"),
+        ("short", &file, &["seal-secret", "--client-id", "x"], "too short", "from 32 to 1024"),
+    ];
+    for (row, file, words, input, said) in rows {
+        let output = gateway(file, words, input);
+        assert_eq!(output.status.code(), Some(1), "{row}");
+        assert!(text(&output.stderr).contains(said), "{row}: {}", text(&output.stderr));
+    }
+}
+
+/// A sealed secret of the configuration is looked at before anything binds, and again when the key-service answers.
+#[tokio::test]
+async fn sealed_secrets_of_the_configuration() {
+    let stack = start();
+    let file = file_of(&stack, 0);
+    let lines = seal_secret(&file, SEALED.0, SEALED.1);
+    let [sealed, hash] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    let text_of_file = configuration(&folder(&stack), "gateway0").1;
+    let changed = file.with_file_name("changed.toml");
+    let basic = |table: String| table.replace("client_secret_jwt", "client_secret_basic");
+    let hs256 = "id_token_signed_response_alg = \"HS256\"\n";
+    #[rustfmt::skip]
+    let rows = [
+        ("good", table(SEALED.0, sealed), None),
+        ("with a hash", table(SEALED.0, &format!("{sealed}\n{hash}")), None),
+        ("another client's", table("other", sealed), Some("was sealed for another client_id")),
+        ("not sealed", table(SEALED.0, "client_secret_sealed = \"a.b.c.d.e\""), Some("is not what `oidc-gateway seal-secret` prints")),
+        ("no key", basic(table(SEALED.0, sealed)), Some("client_secret_hash is enough")),
+        ("presented too", basic(table(SEALED.0, sealed)) + hs256, Some("is missing beside client_secret_sealed")),
+        ("presented too, with a hash", basic(table(SEALED.0, &format!("{sealed}\n{hash}"))) + hs256, None),
+        ("presented too, with a hash that is the key", basic(table(SEALED.0, &format!("{sealed}\nclient_secret_hash = \"$sha256$47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU\""))) + hs256, Some("would do as the key")),
+        ("in clear too", table(SEALED.0, &format!("{sealed}\nclient_secret = \"{}\"", SEALED.1)), Some("give either client_secret or client_secret_sealed")),
+    ];
+    for (row, table, said) in rows {
+        fs::write(&changed, format!("{text_of_file}{table}")).unwrap();
+        let output = gateway(&changed, &["check-config"], "");
+        let words = text(&output.stderr);
+        assert_eq!(output.status.success(), said.is_none(), "{row}: {words}");
+        assert!(words.contains(said.unwrap_or_default()), "{row}: {words}");
+        assert!(!words.contains(SEALED.1), "{row}");
+    }
+    // By another key-service: it cannot be known before that answers, and then it is said.
+    let stranger = start();
+    let theirs = seal_secret(&file_of(&stranger, 0), SEALED.0, SEALED.1);
+    drop(stranger);
+    let table = table(SEALED.0, &theirs[0]);
+    change(&stack, 0, |text| format!("{text}{table}"));
+    let begun = Instant::now();
+    while !stack.log("gateway0").contains("cannot open this client's secret") {
+        assert!(begun.elapsed() < PATIENCE, "{}", stack.log("gateway0"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let site = stack.site().at(0);
+    assert_ne!(authenticate(&site, SEALED.0, SEALED.1).await, "200");
+    assert_eq!(authenticate(&site, WRITTEN.0, WRITTEN.1).await, "200");
+}

@@ -1,0 +1,441 @@
+//! K-4: what a gateway and its store hold is of no use to who steals it. The gateway's memory is dumped under load, and the
+//! whole of Redis, and searched for every secret that there is; and with the gateway's own certificate nothing of what is
+//! found there opens.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use proto::v1::key_service_client::KeyServiceClient;
+use proto::v1::{
+    self, decrypt_request, mac_request, recipient, sign_item, verify_request, wrap_request,
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::assertion::{TYPE, claims};
+use crate::client_secret_jwt::sign;
+use crate::jwe::Recipient;
+use crate::memory::{self, Secrets};
+use crate::params::Params;
+use crate::person::Person;
+use crate::registering::{REDIRECT_URI, Registered};
+use crate::rewrap::seal_secret;
+use crate::secrets::{self, configuration, folder};
+use crate::site::Site;
+use crate::stack::{self, Options};
+use crate::verified::payload;
+
+/// The key-service alone ever has it: it was sealed before a gateway was told of its client.
+const SEALED: (&str, &str) = (
+    "a-client-that-was-sealed",
+    "sealed-CvkQ5sVt1yTq4nXb8mZr0pLw7dJe3hGf6uAi9oSk2xEc",
+);
+/// Somebody wrote it down in clear.
+const WRITTEN: (&str, &str) = (
+    "a-client-that-was-written",
+    "written-T7yBn2mKq9wErLz4xDf6gHs8jPv0cUi5oAa3tRb1VeN",
+);
+const MEMBERS: &str = r#"
+grant_types = ["authorization_code"]
+redirect_uris = ["https://rp.example/cb"]
+token_endpoint_auth_method = "client_secret_jwt"
+id_token_signed_response_alg = "HS256"
+id_token_encrypted_response_alg = "dir"
+id_token_encrypted_response_enc = "A128CBC-HS256"
+subject_type = "pairwise"
+consent = "implicit"
+"#;
+
+fn table(client_id: &str, secret: &str) -> String {
+    format!("\n[[clients]]\nclient_id = \"{client_id}\"\n{secret}\n{MEMBERS}")
+}
+
+/// A client, and how it shows that it has its secret: never by telling it.
+#[derive(Clone)]
+struct Client {
+    id: String,
+    secret: String,
+    is_encrypted: bool,
+}
+
+impl Client {
+    fn configured((id, secret): (&str, &str)) -> Client {
+        Client {
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+            is_encrypted: true,
+        }
+    }
+
+    async fn registered(site: &Site, is_encrypted: bool) -> Client {
+        let mut members = json!({
+            "token_endpoint_auth_method": "client_secret_jwt",
+            "id_token_signed_response_alg": "HS256",
+            "subject_type": "pairwise",
+        });
+        if is_encrypted {
+            members["id_token_encrypted_response_alg"] = "dir".into();
+        }
+        let client = Registered::with(site, &members).await;
+        Client {
+            id: client.id().to_owned(),
+            secret: client.secret().to_owned(),
+            is_encrypted,
+        }
+    }
+
+    /// A sign-in: the code flow, an ID token that only the secret opens and makes, and a pairwise subject.
+    async fn sign_in(&self, person: &mut Person) {
+        let site = person.site.clone();
+        let request = Params::of(&[
+            ("client_id", &self.id),
+            ("redirect_uri", REDIRECT_URI),
+            ("response_type", "code"),
+            ("scope", "openid"),
+            ("state", "some state"),
+            ("nonce", "some nonce"),
+            ("code_challenge", crate::client::CHALLENGE),
+            ("code_challenge_method", "S256"),
+        ]);
+        let code = person.authorize(&request).await.code();
+        let assertion = sign("HS256", &self.secret, &claims(&self.id, site.issuer()));
+        let form = Registered::redemption(&code)
+            .and("client_assertion_type", TYPE)
+            .and("client_assertion", &assertion);
+        let answer = site.post("/token", &form.encode()).await;
+        assert_eq!(answer.outcome(), "200", "{}", self.id);
+        let mut token = answer.json()["id_token"].as_str().unwrap().to_owned();
+        if self.is_encrypted {
+            let own = Recipient::Secret(self.secret.clone());
+            token = String::from_utf8(own.decrypt(&token).1).unwrap();
+        }
+        let claims = payload(&token);
+        assert_eq!(claims["aud"], json!(self.id));
+        assert_ne!(claims["sub"], json!(person.username), "{}", self.id);
+    }
+}
+
+/// People sign in until it is enough.
+async fn load(site: Site, clients: Vec<Client>, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>) {
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut person = Person::new(&site, number % 64);
+        for client in &clients {
+            client.sign_in(&mut person).await;
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        number += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_worth_stealing_is_in_a_gateway_or_in_the_store() {
+    let tables = format!(
+        "\n[registration]\nmode = \"open\"\nper_address = 0\nin_all = 0\n{}",
+        table(WRITTEN.0, &format!("client_secret = \"{}\"", WRITTEN.1))
+    );
+    let stack = stack::start(&Options {
+        tables: tables.leak(),
+        ..Options::default()
+    });
+    let site = stack.site();
+    let mut clients = vec![Client::configured(WRITTEN), Client::configured(SEALED)];
+    for is_encrypted in [false, true] {
+        clients.push(Client::registered(&site, is_encrypted).await);
+    }
+    // The answer to a registration is the one place where a gateway has such a secret; another process has never had it.
+    let (path, text) = configuration(&folder(&stack), "gateway0");
+    let lines = seal_secret(&path, SEALED.0, SEALED.1);
+    fs::write(&path, format!("{text}{}", table(SEALED.0, &lines[0]))).unwrap();
+    stack.signal("gateway0", Signal::SIGTERM);
+    stack.start_again("gateway0");
+
+    let mut planted = Secrets::default();
+    for client in &clients {
+        let name = format!("the secret of {}", client.id);
+        planted.add(&name, client.secret.as_bytes());
+        // OpenID Connect Core §10.2, and RFC 2104 §2 where it is longer than a block.
+        let key = Sha256::digest(client.secret.as_bytes());
+        planted.add(&format!("{name}, as a key"), &key);
+    }
+    let keys = of_the_key_service(&folder(&stack), &mut planted);
+    assert!(keys >= 20, "{keys} keys of the key-service");
+
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let running: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(load(site.clone(), clients.clone(), Arc::clone(&stop), Arc::clone(&done))))
+        .collect();
+    let mut loot: BTreeSet<String> = BTreeSet::new();
+    let planted = Arc::new(planted);
+    for round in 1..=3 {
+        while done.load(Ordering::Relaxed) < round * 3 * clients.len() {
+            assert!(running.iter().all(|it| !it.is_finished()), "the load goes on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (pid, planted) = (stack.pid("gateway0"), Arc::clone(&planted));
+        let ids: Vec<String> = clients.iter().map(|client| client.id.clone()).collect();
+        let dumped = tokio::task::spawn_blocking(move || {
+            let dump = memory::dump(pid);
+            let mut known = Secrets::default();
+            for id in &ids {
+                known.add(id, id.as_bytes());
+            }
+            let seen = known.found(&dump);
+            for id in &ids {
+                assert!(seen.contains_key(&format!("{id} (raw)")), "a dump shows {id}");
+            }
+            (planted.found(&dump), memory::jwes(&dump))
+        });
+        let (found, jwes) = dumped.await.unwrap();
+        assert!(found.is_empty(), "the gateway's memory holds {found:#?}");
+        loot.extend(jwes);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for each in running {
+        each.await.unwrap();
+    }
+
+    let text = secrets::dump(&folder(&stack));
+    assert!(text.contains("A client"), "metadata can be read there");
+    let dump = vec![fs::read(folder(&stack).join("dump.rdb")).unwrap()];
+    let found = planted.found(&dump);
+    assert!(found.is_empty(), "the store holds {found:#?}");
+    let sealed = memory::jwes(&dump);
+    assert!(sealed.len() >= 2, "{sealed:?}");
+    loot.extend(sealed);
+    nothing_unseals(&path, &loot, &planted).await;
+    the_search_finds_what_is_there(&planted, &clients);
+}
+
+/// Everything that the key-service keeps in its files, as only it can open them.
+fn of_the_key_service(run: &Path, planted: &mut Secrets) -> usize {
+    let passphrase = fs::read_to_string(run.join("passphrase")).unwrap();
+    let passphrase = passphrase.trim_end();
+    planted.add("the passphrase", passphrase.as_bytes());
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(run.join("keys").join(name)).unwrap()).unwrap()
+    };
+    let salt = read("salt.json")["name"].as_str().unwrap().to_owned();
+    let mut key = [0; 32];
+    let params = Params::new(64 * 1024, 3, 4, Some(32)).unwrap();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(passphrase.as_bytes(), salt.as_bytes(), &mut key)
+        .unwrap();
+    planted.add("the key of the passphrase", &key);
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap());
+    let mut count = 0;
+    for entry in fs::read_dir(run.join("keys")).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        if !file.ends_with(".key") {
+            continue;
+        }
+        let written = read(&file);
+        let octets = |name: &str| STANDARD.decode(written[name].as_str().unwrap()).unwrap();
+        let label = written["name"].as_str().unwrap();
+        let nonce = Nonce::try_assume_unique_for_key(&octets("nonce")).unwrap();
+        let mut sealed = octets("sealed");
+        let aad = Aad::from(format!("{file}\n{label}"));
+        let secret = key.open_in_place(nonce, aad, &mut sealed).unwrap();
+        for (part, octets) in private_parts(secret).into_iter().enumerate() {
+            planted.add(&format!("{label}, part {part}"), octets);
+        }
+        count += 1;
+    }
+    count
+}
+
+/// What nobody else knows of a key: PKCS#8 has the public half in it too.
+fn private_parts(secret: &[u8]) -> Vec<&[u8]> {
+    // RFC 5915: version 1, and then the private key.
+    let ec = secret
+        .windows(4)
+        .position(|window| window == [2, 1, 1, 4])
+        .filter(|_| secret.len() < 300);
+    match (secret.len(), ec) {
+        (32, _) => vec![secret],
+        (_, Some(at)) => {
+            let length = usize::from(secret[at + 4]);
+            vec![&secret[at + 5..at + 5 + length]]
+        }
+        // RFC 8410: Ed25519.
+        (48..=96, None) => vec![&secret[16..48]],
+        // RFC 8017: the private exponent comes after the modulus, and then the primes.
+        (length, None) => [40, 55, 70]
+            .map(|percent| {
+                let at = length * percent / 100;
+                &secret[at..at + 32]
+            })
+            .to_vec(),
+    }
+}
+
+/// With what the gateway itself shows to the key-service.
+async fn stolen(configuration: &Path) -> KeyServiceClient<Channel> {
+    let settings: toml::Table = fs::read_to_string(configuration).unwrap().parse().unwrap();
+    let keys = settings["keys"].as_table().unwrap();
+    let text = |name: &str| keys[name].as_str().unwrap();
+    let file = |name: &str| fs::read(text(name)).unwrap();
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(file("ca_file")))
+        .identity(Identity::from_pem(file("certificate_file"), file("key_file")))
+        .domain_name(text("server_name"));
+    let endpoint = Endpoint::from_shared(text("endpoint").to_owned()).unwrap();
+    let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
+    KeyServiceClient::new(channel)
+}
+
+/// Every way to have something opened, for everything that lies about.
+async fn nothing_unseals(configuration: &Path, loot: &BTreeSet<String>, planted: &Secrets) {
+    let mut keys = stolen(configuration).await;
+    let mut told: Vec<Vec<u8>> = Vec::new();
+    let mut sealed = 0;
+    for token in loot.iter().take(400) {
+        let as_jwe = v1::DecryptRequest {
+            ciphertext: Some(decrypt_request::Ciphertext::CompactJwe(token.clone())),
+        };
+        assert!(keys.decrypt(as_jwe).await.is_err(), "{token}");
+        let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap());
+        let header: Value = serde_json::from_slice(&header.unwrap_or_default()).unwrap_or_default();
+        let Some(context) = header["ctx"].as_str() else {
+            continue;
+        };
+        sealed += 1;
+        let bare = context.trim_start_matches("use-only:");
+        for context in [context, bare, "", "session:1", "use-only:rewrap", "client-secret"] {
+            let of = v1::Sealed {
+                sealed: token.clone(),
+                context: context.to_owned(),
+            };
+            let request = v1::DecryptRequest {
+                ciphertext: Some(decrypt_request::Ciphertext::Sealed(of.clone())),
+            };
+            assert!(keys.decrypt(request).await.is_err(), "{context}: {token}");
+            // To be sealed again it need not be told, and it is still in its context.
+            let answer = keys.rewrap(v1::RewrapRequest { items: vec![of] }).await;
+            let answer = answer.unwrap().into_inner().items.remove(0);
+            told.push(answer.sealed.clone().into_bytes());
+            let of = v1::Sealed {
+                sealed: answer.sealed,
+                context: context.to_owned(),
+            };
+            let request = v1::DecryptRequest {
+                ciphertext: Some(decrypt_request::Ciphertext::Sealed(of)),
+            };
+            assert!(keys.decrypt(request).await.is_err(), "{context}: {token}");
+        }
+        told.extend(misused(&mut keys, token, context).await);
+    }
+    assert!(sealed >= 3, "{sealed} of {} are sealed", loot.len());
+    let found = planted.found(&told);
+    assert!(found.is_empty(), "the key-service tells {found:#?}");
+}
+
+/// What it answers when a sealed secret is named wherever one can be.
+async fn misused(
+    keys: &mut KeyServiceClient<Channel>,
+    sealed: &str,
+    context: &str,
+) -> Vec<Vec<u8>> {
+    let secret = |alg: &str| v1::WrappedSecret {
+        sealed: sealed.to_owned(),
+        context: context.to_owned(),
+        alg: alg.to_owned(),
+    };
+    let mut told = Vec::new();
+    let mac = v1::MacRequest {
+        purpose: v1::MacPurpose::Totp.into(),
+        key: Some(mac_request::Key::WrappedSecret(secret("HS256"))),
+        steps: vec![1, 2],
+        ..v1::MacRequest::default()
+    };
+    if let Ok(answer) = keys.mac(mac).await {
+        told.push(answer.into_inner().output.to_vec());
+    }
+    for purpose in [v1::MacPurpose::OpaqueToken, v1::MacPurpose::PairwiseSubject] {
+        let mac = v1::MacRequest {
+            purpose: purpose.into(),
+            key: Some(mac_request::Key::WrappedSecret(secret("HS256"))),
+            input: "x".into(),
+            ..v1::MacRequest::default()
+        };
+        assert!(keys.mac(mac).await.is_err(), "no MAC of whatever one likes");
+    }
+    // What is not claims is not signed, so nothing that HMAC would turn into a key.
+    let item = v1::SignItem {
+        profile: v1::Profile::IdToken.into(),
+        key: Some(sign_item::Key::WrappedSecret(secret("HS256"))),
+        claims: "not claims".into(),
+        ..v1::SignItem::default()
+    };
+    let items = vec![item];
+    assert!(keys.sign(v1::SignRequest { items }).await.is_err());
+    let verify = v1::VerifyRequest {
+        subject: Some(verify_request::Subject::CompactJws(v1::CompactJws {
+            token: "eyJhbGciOiJIUzI1NiJ9.e30.AAAA".to_owned(),
+            typ: vec![String::new()],
+            alg: vec!["HS256".to_owned()],
+        })),
+        key: Some(verify_request::Key::WrappedSecret(secret("HS256"))),
+    };
+    assert!(keys.verify(verify).await.is_err());
+    // Encrypted to itself it is for those who have it.
+    let wrap = v1::WrapRequest {
+        plaintext: "x".into(),
+        to: Some(wrap_request::To::Recipient(v1::Recipient {
+            key: Some(recipient::Key::WrappedSecret(secret(""))),
+            alg: "A256KW".to_owned(),
+            enc: "A256GCM".to_owned(),
+            cty: String::new(),
+        })),
+    };
+    if let Ok(answer) = keys.wrap(wrap).await {
+        let compact = answer.into_inner().compact;
+        let again = v1::DecryptRequest {
+            ciphertext: Some(decrypt_request::Ciphertext::CompactJwe(compact.clone())),
+        };
+        assert!(keys.decrypt(again).await.is_err());
+        told.push(compact.into_bytes());
+    }
+    told
+}
+
+/// A search that finds nothing must be one that would find it.
+fn the_search_finds_what_is_there(planted: &Secrets, clients: &[Client]) {
+    let secret = &clients[1].secret;
+    let hex: String = secret.bytes().map(|octet| format!("{octet:02x}")).collect();
+    let forms = [
+        secret.clone(),
+        STANDARD.encode(secret),
+        URL_SAFE_NO_PAD.encode(secret),
+        hex.clone(),
+        hex.to_uppercase(),
+    ];
+    let mut child = Command::new("sleep")
+        .arg("60")
+        .envs(forms.iter().enumerate().map(|(at, form)| (format!("FORM{at}"), form)))
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Until it is the program, its memory is a copy of this one's.
+    std::thread::sleep(Duration::from_millis(200));
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let found = planted.found(&memory::dump(pid));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for form in ["raw", "base64", "base64url", "hex", "HEX"] {
+        let name = format!("the secret of {} ({form})", clients[1].id);
+        assert!(found.contains_key(&name), "{form} of {}: {found:?}", planted.len());
+    }
+}
