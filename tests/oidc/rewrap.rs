@@ -180,20 +180,22 @@ async fn traffic(site: Site, stop: Arc<AtomicBool>) -> Vec<Registered> {
     registered
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn values_are_moved_while_they_are_used() {
     let stack = start();
-    let site = stack.site();
     let file = file_of(&stack, 0);
     let lines = seal_secret(&file, SEALED.0, SEALED.1);
     for gateway in [0, 1] {
         let table = table(SEALED.0, &lines[0]);
         change(&stack, gateway, |text| format!("{text}{table}"));
     }
+    let site = stack.site();
     let mut clients = Vec::new();
     for _ in 0..MANY {
         clients.push(register(&site).await);
     }
+    // The key-service remembers that it was needed.
+    assert_eq!(authenticate(&site, WRITTEN.0, WRITTEN.1).await, "200");
     let (old, new) = rotate(&stack).await;
 
     let (report, is_clean) = rewrap(&file, &["--dry-run"]);
@@ -241,6 +243,8 @@ async fn values_are_moved_while_they_are_used() {
     for gateway in [0, 1] {
         change(&stack, gateway, |text| text.replace(before, after));
     }
+    // Connections of before are closed.
+    let site = stack.site();
     let (report, is_clean) = rewrap(&file, &[]);
     assert!(is_clean, "twice is safe: {report}");
     assert_eq!(count(&report, &old, "before"), 0, "{report}");
