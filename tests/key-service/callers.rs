@@ -244,9 +244,10 @@ async fn an_operator_calls_nothing_that_uses_keys() {
         code(keys.mac(v1::MacRequest::default()).await),
         code(keys.decrypt(v1::DecryptRequest::default()).await),
         code(keys.wrap(v1::WrapRequest::default()).await),
+        code(keys.rewrap(v1::RewrapRequest::default()).await),
         code(keys.watch_public_jwks(watch).await),
     ];
-    assert_eq!(codes, [Code::PermissionDenied; 6]);
+    assert_eq!(codes, [Code::PermissionDenied; 7]);
 }
 
 #[tokio::test]

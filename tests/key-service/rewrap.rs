@@ -1,5 +1,5 @@
 //! Rewrap (RFC 7518 §4.5): what a retired key sealed is sealed again without being told, and a key that seals is destroyed
-//! when nothing uses it any more. K-4, K-8.
+//! when nothing uses it any more.
 
 use std::fs;
 use std::time::Duration;
@@ -185,7 +185,10 @@ async fn k_4_what_another_key_sealed_is_sealed_again_and_nothing_is_told() {
 
     // Each item is on the record, and nothing of what is in it.
     let log = fs::read_to_string(service.folder.path().join("audit.log")).unwrap();
-    let record = log.lines().rfind(|line| line.contains("\"Rewrap\"")).unwrap();
+    let record = log
+        .lines()
+        .rfind(|line| line.contains("\"Rewrap\""))
+        .unwrap();
     let record: Value = serde_json::from_str(record).unwrap();
     let written = record["items"].as_array().unwrap();
     for ((row, item, opens), written) in rows.iter().zip(written) {
@@ -194,7 +197,11 @@ async fn k_4_what_another_key_sealed_is_sealed_again_and_nothing_is_told() {
             true => (Value::from(old.as_str()), Value::Null),
             false => (Value::Null, Value::from("not decrypted")),
         };
-        assert_eq!((&written["from"], &written["finding"]), (&from, &finding), "{row}");
+        assert_eq!(
+            (&written["from"], &written["finding"]),
+            (&from, &finding),
+            "{row}"
+        );
         let is_told = !item.context.is_empty() && record.to_string().contains(&item.context);
         assert!(!is_told, "{row}");
     }
@@ -212,7 +219,12 @@ async fn who_may_not_seal_may_not_rewrap_and_there_are_limits() {
         ("none", &keys, 0, Some(Code::InvalidArgument)),
         ("as many as there may be", &keys, 64, None),
         ("one more", &keys, 65, Some(Code::InvalidArgument)),
-        ("no ring that seals", &strangers, 1, Some(Code::PermissionDenied)),
+        (
+            "no ring that seals",
+            &strangers,
+            1,
+            Some(Code::PermissionDenied),
+        ),
     ] {
         let outcome = rewrap(&mut keys.clone(), &vec![one.clone(); items]).await;
         assert_eq!(outcome.err().map(|status| status.code()), code, "{row}");
@@ -252,7 +264,7 @@ fn openings(service: &KeyService, kid: &str) -> String {
     lines.next().unwrap_or("no line").to_owned()
 }
 
-/// K-8: a key that seals goes when nothing needs it: not as long as it seals, nor without somebody's word, nor against
+/// A key that seals goes when nothing needs it: not as long as it seals, nor without somebody's word, nor against
 /// what this service saw.
 #[tokio::test]
 async fn a_key_that_seals_is_destroyed_when_nothing_uses_it() {

@@ -1,5 +1,5 @@
 //! A key that seals is rotated and its values are moved, while clients register and authenticate themselves: nobody is
-//! refused, nothing is lost, and what is left is said. K-4, K-8.
+//! refused, nothing is lost, and what is left is said.
 
 use std::fs;
 use std::io::Write as _;
@@ -200,7 +200,10 @@ async fn values_are_moved_while_they_are_used() {
 
     let (report, is_clean) = rewrap(&file, &["--dry-run"]);
     assert!(!is_clean, "{report}");
-    assert_eq!((&report["kid"], &report["dry_run"]), (&json!(new), &json!(true)));
+    assert_eq!(
+        (&report["kid"], &report["dry_run"]),
+        (&json!(new), &json!(true))
+    );
     assert_eq!(count(&report, &old, "before"), MANY as u64, "{report}");
     assert_eq!(report["not_opened"], json!([]), "{report}");
 
@@ -221,7 +224,10 @@ async fn values_are_moved_while_they_are_used() {
     let [configured] = &report["configuration"].as_array().unwrap()[..] else {
         panic!("{report}");
     };
-    assert_eq!((&configured["client_id"], &configured["kid"]), (&json!(SEALED.0), &json!(old)));
+    assert_eq!(
+        (&configured["client_id"], &configured["kid"]),
+        (&json!(SEALED.0), &json!(old))
+    );
 
     // What the gateways keep in memory was sealed again by themselves.
     let begun = Instant::now();
@@ -229,7 +235,11 @@ async fn values_are_moved_while_they_are_used() {
         let before = openings(&stack, &site, &old).await;
         for gateway in [0, 1] {
             for (id, secret) in [WRITTEN, SEALED] {
-                assert_eq!(authenticate(&site.at(gateway), id, secret).await, "200", "{id}");
+                assert_eq!(
+                    authenticate(&site.at(gateway), id, secret).await,
+                    "200",
+                    "{id}"
+                );
             }
         }
         if openings(&stack, &site, &old).await == before {
@@ -253,7 +263,10 @@ async fn values_are_moved_while_they_are_used() {
     let words = ["disable", &old, "--reason", "its values are moved"];
     assert!(admin(&stack, &words).status.success());
     for client in &clients {
-        assert_eq!(authenticate(&site, client.id(), client.secret()).await, "200");
+        assert_eq!(
+            authenticate(&site, client.id(), client.secret()).await,
+            "200"
+        );
     }
     for (id, secret) in [WRITTEN, SEALED] {
         assert_eq!(authenticate(&site, id, secret).await, "200", "{id}");
@@ -264,7 +277,11 @@ async fn values_are_moved_while_they_are_used() {
     ] {
         let refused = admin(&stack, words);
         assert!(!refused.status.success(), "{rule}");
-        assert!(text(&refused.stderr).contains(rule), "{}", text(&refused.stderr));
+        assert!(
+            text(&refused.stderr).contains(rule),
+            "{}",
+            text(&refused.stderr)
+        );
     }
 }
 
@@ -284,7 +301,11 @@ async fn what_is_left_is_said() {
     assert!(!is_clean, "{report}");
     assert_eq!(count(&report, &old, "after"), 1, "{report}");
     assert_eq!(count(&report, &new, "after"), 1, "{report}");
-    assert_eq!(report["not_opened"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(
+        report["not_opened"].as_array().unwrap().len(),
+        1,
+        "{report}"
+    );
     assert_eq!(authenticate(&site, kept.id(), kept.secret()).await, "200");
     let said = text(&gateway(&file, &["rewrap"], "").stdout);
     for part in [
@@ -300,22 +321,44 @@ async fn what_is_left_is_said() {
     assert!(is_clean, "{report}");
     assert_eq!(authenticate(&site, lost.id(), lost.secret()).await, "200");
     let said = text(&gateway(&file, &["rewrap"], "").stdout);
-    assert!(said.contains("nothing in this store is sealed by another key"), "{said}");
+    assert!(
+        said.contains("nothing in this store is sealed by another key"),
+        "{said}"
+    );
 
     // Words for who cannot be helped.
     let (path, settings) = configuration(&folder(&stack), "gateway0");
     let memory = path.with_file_name("memory.toml");
     let mut table: toml::Table = settings.parse().unwrap();
-    table.insert("store".to_owned(), toml::Value::Table([("kind".to_owned(), "memory".into())].into_iter().collect()));
+    table.insert(
+        "store".to_owned(),
+        toml::Value::Table([("kind".to_owned(), "memory".into())].into_iter().collect()),
+    );
     fs::write(&memory, table.to_string()).unwrap();
     let rows = [
-        ("memory", &memory, &["rewrap"][..], "", "there is nothing to re-wrap"),
-        ("short", &file, &["seal-secret", "--client-id", "x"], "too short", "from 32 to 1024"),
+        (
+            "memory",
+            &memory,
+            &["rewrap"][..],
+            "",
+            "there is nothing to re-wrap",
+        ),
+        (
+            "short",
+            &file,
+            &["seal-secret", "--client-id", "x"],
+            "too short",
+            "from 32 to 1024",
+        ),
     ];
     for (row, file, words, input, said) in rows {
         let output = gateway(file, words, input);
         assert_eq!(output.status.code(), Some(1), "{row}");
-        assert!(text(&output.stderr).contains(said), "{row}: {}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(said),
+            "{row}: {}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -359,7 +402,10 @@ async fn sealed_secrets_of_the_configuration() {
     let table = table(SEALED.0, &theirs[0]);
     change(&stack, 0, |text| format!("{text}{table}"));
     let begun = Instant::now();
-    while !stack.log("gateway0").contains("cannot open this client's secret") {
+    while !stack
+        .log("gateway0")
+        .contains("cannot open this client's secret")
+    {
         assert!(begun.elapsed() < PATIENCE, "{}", stack.log("gateway0"));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

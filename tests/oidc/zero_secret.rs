@@ -1,4 +1,4 @@
-//! K-4: what a gateway and its store hold is of no use to who steals it. The gateway's memory is dumped under load, and the
+//! What a gateway and its store hold is of no use to who steals it. The gateway's memory is dumped under load, and the
 //! whole of Redis, and searched for every secret that there is; and with the gateway's own certificate nothing of what is
 //! found there opens.
 
@@ -174,15 +174,28 @@ async fn nothing_worth_stealing_is_in_a_gateway_or_in_the_store() {
     let keys = of_the_key_service(&folder(&stack), &mut planted);
     assert!(keys >= 20, "{keys} keys of the key-service");
 
-    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (stop, done) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let running: Vec<_> = (0..2)
-        .map(|_| tokio::spawn(load(site.clone(), clients.clone(), Arc::clone(&stop), Arc::clone(&done))))
+        .map(|_| {
+            tokio::spawn(load(
+                site.clone(),
+                clients.clone(),
+                Arc::clone(&stop),
+                Arc::clone(&done),
+            ))
+        })
         .collect();
     let mut loot: BTreeSet<String> = BTreeSet::new();
     let planted = Arc::new(planted);
     for round in 1..=3 {
         while done.load(Ordering::Relaxed) < round * 3 * clients.len() {
-            assert!(running.iter().all(|it| !it.is_finished()), "the load goes on");
+            assert!(
+                running.iter().all(|it| !it.is_finished()),
+                "the load goes on"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let (pid, planted) = (stack.pid("gateway0"), Arc::clone(&planted));
@@ -195,7 +208,10 @@ async fn nothing_worth_stealing_is_in_a_gateway_or_in_the_store() {
             }
             let seen = known.found(&dump);
             for id in &ids {
-                assert!(seen.contains_key(&format!("{id} (raw)")), "a dump shows {id}");
+                assert!(
+                    seen.contains_key(&format!("{id} (raw)")),
+                    "a dump shows {id}"
+                );
             }
             (planted.found(&dump), memory::jwes(&dump))
         });
@@ -290,7 +306,10 @@ async fn stolen(configuration: &Path) -> KeyServiceClient<Channel> {
     let file = |name: &str| fs::read(text(name)).unwrap();
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(file("ca_file")))
-        .identity(Identity::from_pem(file("certificate_file"), file("key_file")))
+        .identity(Identity::from_pem(
+            file("certificate_file"),
+            file("key_file"),
+        ))
         .domain_name(text("server_name"));
     let endpoint = Endpoint::from_shared(text("endpoint").to_owned()).unwrap();
     let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
@@ -314,7 +333,14 @@ async fn nothing_unseals(configuration: &Path, loot: &BTreeSet<String>, planted:
         };
         sealed += 1;
         let bare = context.trim_start_matches("use-only:");
-        for context in [context, bare, "", "session:1", "use-only:rewrap", "client-secret"] {
+        for context in [
+            context,
+            bare,
+            "",
+            "session:1",
+            "use-only:rewrap",
+            "client-secret",
+        ] {
             let of = v1::Sealed {
                 sealed: token.clone(),
                 context: context.to_owned(),
@@ -425,7 +451,12 @@ fn the_search_finds_what_is_there(planted: &Secrets, clients: &[Client]) {
     ];
     let mut child = Command::new("sleep")
         .arg("60")
-        .envs(forms.iter().enumerate().map(|(at, form)| (format!("FORM{at}"), form)))
+        .envs(
+            forms
+                .iter()
+                .enumerate()
+                .map(|(at, form)| (format!("FORM{at}"), form)),
+        )
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
@@ -437,6 +468,10 @@ fn the_search_finds_what_is_there(planted: &Secrets, clients: &[Client]) {
     child.wait().unwrap();
     for form in ["raw", "base64", "base64url", "hex", "HEX"] {
         let name = format!("the secret of {} ({form})", clients[1].id);
-        assert!(found.contains_key(&name), "{form} of {}: {found:?}", planted.len());
+        assert!(
+            found.contains_key(&name),
+            "{form} of {}: {found:?}",
+            planted.len()
+        );
     }
 }

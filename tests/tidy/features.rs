@@ -60,7 +60,7 @@ const PENDING: &[(&str, &str)] = &[
     ),
     (
         "K-4",
-        "second factors' seeds and sealed state: with the second factors",
+        "seeds of one-time codes and the sealed state of second factors: with the second factors",
     ),
     ("K-6", "doctor: with the second kind of token"),
     ("K-7", "Kubernetes: with deployment"),

@@ -62,9 +62,7 @@ impl Keys {
         key: &KeyRef,
         deadline: Option<Instant>,
     ) -> Result<(v1::Rewrapped, String), Error> {
-        let (plaintext, before) = self
-            .unsealed(&item.sealed, &item.context, deadline)
-            .await?;
+        let (plaintext, before) = self.unsealed(&item.sealed, &item.context, deadline).await?;
         let changed = before.id != key.id;
         let sealed = match changed {
             false => item.sealed.clone(),

@@ -51,10 +51,7 @@ fn clear_secret(metadata: &Metadata, clear: &Secret<String>) -> Result<ClientSec
         ));
     }
     if length > LONGEST_SECRET {
-        return Err(Wrong::new(
-            "client_secret",
-            "has more than 1024 characters",
-        ));
+        return Err(Wrong::new("client_secret", "has more than 1024 characters"));
     }
     match metadata.shortest_key() {
         None => Ok(ClientSecret::Hashed(PasswordHash::of_generated(
@@ -82,10 +79,14 @@ fn sealed_secret(
         return wrong("is not what `oidc-gateway seal-secret` prints");
     };
     if context != secret::context(&metadata.client_id) {
-        return wrong("was sealed for another client_id: `oidc-gateway seal-secret` makes one for this");
+        return wrong(
+            "was sealed for another client_id: `oidc-gateway seal-secret` makes one for this",
+        );
     }
     if metadata.shortest_key().is_none() {
-        return wrong("is for a secret that is the key of an algorithm: here client_secret_hash is enough");
+        return wrong(
+            "is for a secret that is the key of an algorithm: here client_secret_hash is enough",
+        );
     }
     if is_presented(metadata) && hash.is_none() {
         return Err(Wrong::new(

@@ -117,7 +117,7 @@ impl Proposed {
             }
             Some(_) => {
                 let octets = Zeroizing::new(provider.random.octets::<64>());
-                let secret = Secret::new(URL_SAFE_NO_PAD.encode(&*octets));
+                let secret = Secret::new(URL_SAFE_NO_PAD.encode(octets.as_slice()));
                 let sealed = seal(provider, request_id, &self.client_id, secret.expose()).await?;
                 let hash = PasswordHash::of_key(secret.expose());
                 (secret, hash, Some(sealed.sealed))

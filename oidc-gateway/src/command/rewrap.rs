@@ -103,9 +103,9 @@ impl Report {
             Mode::Replace => json!(count.after),
             Mode::Look => Value::Null,
         };
-        let values = report.counts.iter().map(|(kid, count)| {
-            json!({ "kid": kid, "before": count.before, "after": after(count) })
-        });
+        let values = report.counts.iter().map(
+            |(kid, count)| json!({ "kid": kid, "before": count.before, "after": after(count) }),
+        );
         let configured = report.configured.iter().map(|it| {
             json!({ "client_id": it.client_id, "kid": it.kid, "client_secret_sealed": it.sealed })
         });
