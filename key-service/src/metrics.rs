@@ -23,9 +23,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use crate::algorithm::RingAlgorithm;
 use crate::audit::Log;
-use crate::keyring::{Alarm, Keyring, Ring, Snapshot};
+use crate::keyring::{Alarm, Keyring};
 use crate::service::status;
 
 /// The content type of the text format.
@@ -267,26 +266,18 @@ fn describe(text: &mut String, keyring: &Keyring) -> std::fmt::Result {
             )?;
         }
     }
-    describe_seals(text, keyring, &snapshot)
-}
-
-/// Also of keys that opened nothing: before one is destroyed, that is what has to be seen.
-fn describe_seals(text: &mut String, keyring: &Keyring, snapshot: &Snapshot) -> std::fmt::Result {
+    let name = "key_service_seal_opened";
     writeln!(
         text,
-        "# HELP key_service_seal_opened Times that something was opened by the key that sealed it, to be used or told; not to be re-wrapped."
+        "# HELP {name} What a key that seals opened, to be used or told.\n# TYPE {name} counter"
     )?;
-    writeln!(text, "# TYPE key_service_seal_opened counter")?;
-    let is_seal = |ring: &&Ring| ring.name().algorithm() == RingAlgorithm::Seal;
-    for ring in snapshot.rings().filter(is_seal) {
-        for standing in ring.standings() {
-            let (ring, kid) = (ring.name(), &standing.key.kid);
-            let times = keyring.openings().of(kid).map_or(0, |opened| opened.times);
-            writeln!(
-                text,
-                "key_service_seal_opened_total{{ring=\"{ring}\",kid=\"{kid}\"}} {times}"
-            )?;
-        }
+    // Also of keys that opened nothing: before one is destroyed, that is what has to be seen.
+    for (ring, kid) in snapshot.seal_kids() {
+        let times = keyring.openings().of(kid).map_or(0, |opened| opened.times);
+        writeln!(
+            text,
+            "{name}_total{{ring=\"{ring}\",kid=\"{kid}\"}} {times}"
+        )?;
     }
     Ok(())
 }

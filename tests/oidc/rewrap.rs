@@ -22,14 +22,14 @@ use crate::stack::{self, Options, Stack};
 
 const SEAL: &str = "seal/A256GCM";
 /// A key is published for two seconds before it signs, and made two seconds ahead.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// More than one call of the key-service takes.
 const MANY: usize = 70;
-const WRITTEN: (&str, &str) = (
+pub(crate) const WRITTEN: (&str, &str) = (
     "written",
     "the-secret-of-written-in-these-tests-alone-1234567",
 );
-const SEALED: (&str, &str) = (
+pub(crate) const SEALED: (&str, &str) = (
     "sealed",
     "the-secret-of-sealed-in-these-tests-alone-12345678",
 );
@@ -43,7 +43,7 @@ pub(crate) fn table(client_id: &str, secret: &str) -> String {
 }
 
 /// `oidc-gateway WORDS --config FILE`.
-fn gateway(file: &Path, words: &[&str], input: &str) -> Output {
+pub(crate) fn gateway(file: &Path, words: &[&str], input: &str) -> Output {
     let program = Path::new(env!("CARGO_BIN_EXE_stack")).with_file_name("oidc-gateway");
     let mut child = Command::new(program)
         .args(words)
@@ -60,7 +60,7 @@ fn gateway(file: &Path, words: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn text(octets: &[u8]) -> String {
+pub(crate) fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
@@ -131,7 +131,7 @@ async fn openings(stack: &Stack, site: &Site, kid: &str) -> u64 {
 }
 
 /// What becomes of a client that shows that it has its secret.
-async fn authenticate(site: &Site, client_id: &str, secret: &str) -> String {
+pub(crate) async fn authenticate(site: &Site, client_id: &str, secret: &str) -> String {
     let assertion = sign("HS256", secret, &claims(client_id, site.issuer()));
     present(site, "/introspect", &assertion).await.outcome()
 }
@@ -141,7 +141,7 @@ async fn register(site: &Site) -> Registered {
     Registered::with(site, &members).await
 }
 
-fn start() -> Stack {
+pub(crate) fn start() -> Stack {
     let tables = format!(
         "\n[registration]\nmode = \"open\"\nper_address = 0\nin_all = 0\n{}",
         table(WRITTEN.0, &format!("client_secret = \"{}\"", WRITTEN.1))
@@ -153,12 +153,12 @@ fn start() -> Stack {
     })
 }
 
-fn file_of(stack: &Stack, gateway: usize) -> PathBuf {
+pub(crate) fn file_of(stack: &Stack, gateway: usize) -> PathBuf {
     configuration(&folder(stack), &format!("gateway{gateway}")).0
 }
 
 /// Adds to a gateway's configuration, or changes it, and starts it again.
-fn change(stack: &Stack, gateway: usize, change: impl Fn(&str) -> String) {
+pub(crate) fn change(stack: &Stack, gateway: usize, change: impl Fn(&str) -> String) {
     let name = format!("gateway{gateway}");
     let (path, before) = configuration(&folder(stack), &name);
     fs::write(path, change(&before)).unwrap();
@@ -360,56 +360,4 @@ async fn what_is_left_is_said() {
             text(&output.stderr)
         );
     }
-}
-
-/// A sealed secret of the configuration is looked at before anything binds, and again when the key-service answers.
-#[tokio::test]
-async fn sealed_secrets_of_the_configuration() {
-    let stack = start();
-    let file = file_of(&stack, 0);
-    let lines = seal_secret(&file, SEALED.0, SEALED.1);
-    let [sealed, hash] = &lines[..] else {
-        panic!("{lines:?}");
-    };
-    let text_of_file = configuration(&folder(&stack), "gateway0").1;
-    let changed = file.with_file_name("changed.toml");
-    let basic = |table: String| table.replace("client_secret_jwt", "client_secret_basic");
-    let hs256 = "id_token_signed_response_alg = \"HS256\"\n";
-    #[rustfmt::skip]
-    let rows = [
-        ("good", table(SEALED.0, sealed), None),
-        ("with a hash", table(SEALED.0, &format!("{sealed}\n{hash}")), None),
-        ("another client's", table("other", sealed), Some("was sealed for another client_id")),
-        ("not sealed", table(SEALED.0, "client_secret_sealed = \"a.b.c.d.e\""), Some("is not what `oidc-gateway seal-secret` prints")),
-        ("no key", basic(table(SEALED.0, sealed)), Some("client_secret_hash is enough")),
-        ("presented too", basic(table(SEALED.0, sealed)) + hs256, Some("is missing beside client_secret_sealed")),
-        ("presented too, with a hash", basic(table(SEALED.0, &format!("{sealed}\n{hash}"))) + hs256, None),
-        ("presented too, with a hash that is the key", basic(table(SEALED.0, &format!("{sealed}\nclient_secret_hash = \"$sha256$47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU\""))) + hs256, Some("would do as the key")),
-        ("in clear too", table(SEALED.0, &format!("{sealed}\nclient_secret = \"{}\"", SEALED.1)), Some("give either client_secret or client_secret_sealed")),
-    ];
-    for (row, table, said) in rows {
-        fs::write(&changed, format!("{text_of_file}{table}")).unwrap();
-        let output = gateway(&changed, &["check-config"], "");
-        let words = text(&output.stderr);
-        assert_eq!(output.status.success(), said.is_none(), "{row}: {words}");
-        assert!(words.contains(said.unwrap_or_default()), "{row}: {words}");
-        assert!(!words.contains(SEALED.1), "{row}");
-    }
-    // By another key-service: it cannot be known before that answers, and then it is said.
-    let stranger = start();
-    let theirs = seal_secret(&file_of(&stranger, 0), SEALED.0, SEALED.1);
-    drop(stranger);
-    let table = table(SEALED.0, &theirs[0]);
-    change(&stack, 0, |text| format!("{text}{table}"));
-    let begun = Instant::now();
-    while !stack
-        .log("gateway0")
-        .contains("cannot open this client's secret")
-    {
-        assert!(begun.elapsed() < PATIENCE, "{}", stack.log("gateway0"));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let site = stack.site().at(0);
-    assert_ne!(authenticate(&site, SEALED.0, SEALED.1).await, "200");
-    assert_eq!(authenticate(&site, WRITTEN.0, WRITTEN.1).await, "200");
 }

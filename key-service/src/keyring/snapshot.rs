@@ -129,6 +129,14 @@ impl Snapshot {
             .find(|(_, standing)| standing.key.kid == kid)
     }
 
+    /// Every key that seals or did, with its ring.
+    pub(crate) fn seal_kids(&self) -> impl Iterator<Item = (&RingName, &str)> {
+        self.rings()
+            .filter(|ring| ring.name().algorithm() == RingAlgorithm::Seal)
+            .flat_map(|ring| ring.standings().map(move |standing| (ring, standing)))
+            .map(|(ring, standing)| (ring.name(), standing.key.kid.as_str()))
+    }
+
     pub(super) fn of(
         settings: &Settings,
         listing: &Listing,
