@@ -218,14 +218,9 @@ fn describe(text: &mut String, keyring: &Keyring) -> std::fmt::Result {
     let device = keyring.device();
     let now = keyring.clock().now();
     let up = u8::from(device.state().as_str() == "up");
-    writeln!(
-        text,
-        "# HELP key_service_backend_up Whether the device answers."
-    )?;
-    writeln!(
-        text,
-        "# TYPE key_service_backend_up gauge\nkey_service_backend_up {up}"
-    )?;
+    let name = "key_service_backend_up";
+    writeln!(text, "# HELP {name} Whether the device answers.")?;
+    writeln!(text, "# TYPE {name} gauge\n{name} {up}")?;
     writeln!(
         text,
         "# HELP key_service_queue_length Requests that wait for the device."

@@ -2,7 +2,8 @@
 //! refused, nothing is lost, and what is left is said.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -33,6 +34,10 @@ pub(crate) const SEALED: (&str, &str) = (
     "sealed",
     "the-secret-of-sealed-in-these-tests-alone-12345678",
 );
+
+/// More than Redis looks at for one SCAN.
+const OTHERS: usize = 2500;
+const STRANGE: &str = "k:strange";
 
 /// The metadata of a client whose secret is a key, in TOML.
 pub(crate) fn table(client_id: &str, secret: &str) -> String {
@@ -285,12 +290,32 @@ async fn values_are_moved_while_they_are_used() {
     }
 }
 
+/// Says something to the store.
+fn say(stack: &Stack, commands: &str, answered: &str) {
+    let (_, settings) = configuration(&folder(stack), "gateway0");
+    let settings: toml::Table = settings.parse().unwrap();
+    let url = settings["store"]["url"].as_str().unwrap();
+    let mut redis = TcpStream::connect(url.strip_prefix("redis://").unwrap()).unwrap();
+    redis.write_all(commands.as_bytes()).unwrap();
+    let mut answers = vec![0; answered.len()];
+    redis.read_exact(&mut answers).unwrap();
+    assert_eq!(text(&answers), answered);
+}
+
 /// What cannot be opened any more is said, and is in nobody's way.
 #[tokio::test]
 async fn what_is_left_is_said() {
     let stack = start();
     let site = stack.site();
     let file = file_of(&stack, 0);
+    // Other values than clients, more than one look at the store shows; and one that is like a client's and is none.
+    let others = (0..OTHERS).map(|number| format!("SET z:{number} Pnumber-{number:09}x\r\n"));
+    let others: String = others.collect();
+    say(&stack, &others, &"+OK\r\n".repeat(OTHERS));
+    let strange = format!("SET {STRANGE} Pa-version-of-16-x{{}}\r\n");
+    say(&stack, &strange, "+OK\r\n");
+    assert_eq!(rewrap(&file, &[]).0["not_opened"], json!([STRANGE]));
+    say(&stack, &format!("DEL {STRANGE}\r\n"), ":1\r\n");
     let lost = register(&site).await;
     let (old, new) = rotate(&stack).await;
     let kept = register(&site).await;
