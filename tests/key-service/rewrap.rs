@@ -10,9 +10,11 @@ use proto::v1::key_admin_client::KeyAdminClient;
 use proto::v1::key_service_client::KeyServiceClient;
 use proto::v1::{self, KeyState, Profile, decrypt_request, sign_item};
 use serde_json::Value;
+use support::softhsm::SoftHsm;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use crate::contract::pkcs11;
 use crate::running::{GENERATION, KeyService, LEAD, caller, id_token, item, jwks, wrapped};
 use crate::surface::get;
 
@@ -329,6 +331,38 @@ async fn a_key_that_seals_is_destroyed_when_nothing_uses_it() {
     ] {
         assert!(log.contains(part), "{part}");
     }
+}
+
+#[tokio::test]
+async fn k_4_keys_in_a_token_move_what_they_sealed() {
+    let name = "rewrap::k_4_keys_in_a_token_move_what_they_sealed";
+    let Some(softhsm) = SoftHsm::in_own_process(name) else {
+        return;
+    };
+    let home = pkcs11(&softhsm.token("signet", "1234"));
+    let service = KeyService::start_at(&home, TABLES);
+    let (mut keys, mut admin) = (service.keys().await, service.admin().await);
+    let one = seal(&mut keys, USE_ONLY).await;
+    rotate(&service, &mut admin, SEAL).await;
+    let old = kid(&one.sealed);
+    let answer = rewrap(&mut keys, &[one.clone(), one.clone()])
+        .await
+        .unwrap();
+    let moved = v1::Sealed {
+        sealed: answer.items[1].sealed.clone(),
+        context: one.context.clone(),
+    };
+    disable(&mut admin, &old).await;
+    let state = destroy(&mut admin, &old, true).await.unwrap();
+    assert_eq!(state, KeyState::Destroyed, "it opened nothing but for this");
+    sign(&mut keys, &moved, service.now()).await.unwrap();
+    let answer = rewrap(&mut keys, &[one, moved]).await.unwrap();
+    let opened: Vec<bool> = answer
+        .items
+        .iter()
+        .map(|item| item.finding.is_empty())
+        .collect();
+    assert_eq!(opened, [false, true]);
 }
 
 #[tokio::test]
