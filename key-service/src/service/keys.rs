@@ -140,7 +140,11 @@ impl KeyService for Keys {
         let mut call = Call::begin(&self.shared, Rpc::Rewrap, &self.caller, &request);
         let deadline = deadline(request.metadata());
         let items = &request.get_ref().items;
-        let outcome = self.rewrap_items(items, deadline, &mut call.entry).await;
+        let outcome = async {
+            self.caller.spend(items.len(), call.since)?;
+            self.rewrap_items(items, deadline, &mut call.entry).await
+        };
+        let outcome = outcome.await;
         self.shared.answer(call, outcome).await
     }
 
