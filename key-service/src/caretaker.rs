@@ -5,16 +5,18 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::algorithm::RingAlgorithm;
+use crate::algorithm::{RingAlgorithm, SignatureAlgorithm};
 use crate::audit::Log;
+use crate::backend::{KeyId, State};
 use crate::keyring::Keyring;
-use crate::keyring::state::State;
 use crate::metrics::{self, Page};
 use crate::service::Shared;
 use crate::tls::Certificates;
 
 /// How often files are looked at for a renewed certificate.
 const CERTIFICATES: Duration = Duration::from_secs(2);
+/// A device that made no signature for so long is asked for one.
+const SILENCE: Duration = Duration::from_secs(2);
 /// States are computed for whole seconds.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -46,7 +48,9 @@ pub(crate) async fn take_care(
         _ = stop.wait_for(|stop| *stop) => {}
         () = serve_metrics => {}
         () = follow_clock(&shared.keyring) => {}
-        () = follow_device(&shared.keyring, reload) => {}
+        () = keep_up(&shared.keyring, reload) => {}
+        () = break_silence(&shared.keyring) => {}
+        () = follow_device(shared) => {}
         () = follow_certificates(shared) => {}
         () = keep_audit => {}
     }
@@ -83,30 +87,79 @@ async fn follow_clock(keyring: &Keyring) {
     }
 }
 
-/// Keys that another process made, and whether the device still signs (a token may say that it is well after it has gone).
-async fn follow_device(keyring: &Keyring, every: Duration) {
+/// Keys that another process made, also while the device was away.
+async fn keep_up(keyring: &Keyring, every: Duration) {
+    let mut states = keyring.device().states();
     loop {
-        tokio::time::sleep(every).await;
+        let is_back = async {
+            loop {
+                let was = *states.borrow_and_update();
+                if states.changed().await.is_err() {
+                    // It never changes.
+                    return std::future::pending().await;
+                }
+                if was != State::Up && *states.borrow() == State::Up {
+                    return;
+                }
+            }
+        };
+        // Whichever comes first.
+        let _ = tokio::time::timeout(every, is_back).await;
         if let Err(error) = keyring.keep_up().await {
             tracing::warn!(reason = %error, "the keys were not listed, or one that is needed was not made");
         }
-        let snapshot = keyring.snapshot_full();
-        let canary = snapshot
-            .rings()
-            .find_map(|ring| match ring.name().algorithm() {
-                RingAlgorithm::Signature(algorithm) => {
-                    let key = ring
-                        .keys()
-                        .iter()
-                        .find(|key| key.standing.state == State::Active)?;
-                    Some((algorithm, key))
-                }
-                _ => None,
-            });
-        if let Some((algorithm, key)) = canary
-            && let Err(error) = keyring.device().probe(&key.id, algorithm).await
+    }
+}
+
+/// A device may say that it is well after it has gone: in silence the keys that sign take turns at a canary signature.
+async fn break_silence(keyring: &Keyring) {
+    let device = keyring.device();
+    let Some(mut before) = device.signatures() else {
+        return std::future::pending().await;
+    };
+    let mut turn = 0;
+    loop {
+        tokio::time::sleep(SILENCE).await;
+        let active = active(keyring);
+        if device.signatures() == Some(before)
+            && device.state() == State::Up
+            && let Some((key, algorithm)) = active.get(turn % active.len().max(1))
         {
-            tracing::warn!(reason = %error, "the canary signature failed");
+            turn += 1;
+            if let Err(error) = device.probe(key, *algorithm).await {
+                tracing::warn!(reason = %error, "the canary signature failed");
+            }
+        }
+        before = device.signatures().unwrap_or(before);
+    }
+}
+
+/// The keys that sign, one of each ring.
+fn active(keyring: &Keyring) -> Vec<(KeyId, SignatureAlgorithm)> {
+    let now = keyring.clock().now();
+    let snapshot = keyring.snapshot_full();
+    let active = snapshot.rings().filter_map(|ring| {
+        let RingAlgorithm::Signature(algorithm) = ring.name().algorithm() else {
+            return None;
+        };
+        Some((ring.active(now)?.id.clone(), algorithm))
+    });
+    active.collect()
+}
+
+/// Whoever watches our health learns what has become of the device.
+async fn follow_device(shared: &Shared) {
+    let mut states = shared.keyring.device().states();
+    let mut told = State::Up;
+    loop {
+        let state = *states.borrow_and_update();
+        if state != told {
+            shared.serving(state == State::Up).await;
+            told = state;
+        }
+        if states.changed().await.is_err() {
+            // It never changes.
+            return std::future::pending().await;
         }
     }
 }

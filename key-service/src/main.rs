@@ -1,15 +1,19 @@
 //! `key-service serve`, `admin` and `audit`. Exit codes: 0; 1, it did not work; 64, the command line or the configuration
-//! is wrong (EX_USAGE of sysexits.h); and of `audit` also 2, the log was changed, and 3, nobody who is trusted signed it.
+//! is wrong (EX_USAGE of sysexits.h); of `serve` also 75, a call into the HSM's module did not end, and whoever supervises
+//! this process should start it again (EX_TEMPFAIL); and of `audit` also 2, the log was changed, and 3, nobody who is trusted signed it.
 #![forbid(unsafe_code)]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use key_service::audit::OpenError;
 use key_service::config::Config;
-use key_service::serve::{Service, StartError};
+use key_service::serve::{Running, Service, StartError};
 use key_service::{admin, audit, backend};
 use key_service::{hardening, log};
 use nix::sys::signal::Signal;
@@ -20,6 +24,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// EX_USAGE.
 const USAGE: u8 = 64;
+/// EX_TEMPFAIL.
+const HUNG: u8 = 75;
+/// How long the end in order may take when a thread hangs, and after it what a module does at the end of a process.
+const LAST_ORDERS: Duration = Duration::from_secs(3);
 
 /// Keeps the keys: signs, verifies, encrypts and decrypts for Signet's gateways.
 #[derive(Debug, Parser)]
@@ -140,15 +148,38 @@ fn serve(path: &Path) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-    runtime.block_on(async {
+    let is_hung = runtime.block_on(async {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => false,
+            _ = interrupt.recv() => false,
+            () = running.hung() => true,
         }
     });
     tracing::info!("ending");
+    if is_hung {
+        return Err(give_up(running));
+    }
     running.shutdown();
     Ok(())
+}
+
+/// Ends in order as far as that goes: a thread inside a module cannot be stopped, nor may what it uses be taken away.
+fn give_up(running: Running) -> Failure {
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        running.shutdown();
+        // Nobody waits any more when it took too long.
+        let _ = done.send(());
+    });
+    // Whether it came to an end or not, this process does.
+    let _ = is_done.recv_timeout(LAST_ORDERS);
+    thread::spawn(|| {
+        // Modules have functions that run at the end of a process, and this one is not well.
+        thread::sleep(LAST_ORDERS);
+        std::process::abort();
+    });
+    let sentence = "a call into the PKCS#11 module did not end within [backend] hang_limit";
+    Failure(sentence.to_owned(), HUNG)
 }
 
 fn administer(config: &Path, command: admin::Command, json: bool) -> Result<(), Failure> {

@@ -24,6 +24,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use crate::audit::Log;
+use crate::backend::State;
 use crate::keyring::{Alarm, Keyring};
 use crate::service::status;
 
@@ -217,10 +218,18 @@ impl Metrics {
 fn describe(text: &mut String, keyring: &Keyring) -> std::fmt::Result {
     let device = keyring.device();
     let now = keyring.clock().now();
-    let up = u8::from(device.state().as_str() == "up");
+    let now_in = device.state();
+    let up = u8::from(now_in == State::Up);
     let name = "key_service_backend_up";
     writeln!(text, "# HELP {name} Whether the device answers.")?;
     writeln!(text, "# TYPE {name} gauge\n{name} {up}")?;
+    let name = "key_service_backend_state";
+    writeln!(text, "# HELP {name} Which state the device is in.")?;
+    writeln!(text, "# TYPE {name} gauge")?;
+    for state in State::ALL {
+        let (label, is_in) = (state.as_str(), u8::from(state == now_in));
+        writeln!(text, "{name}{{state=\"{label}\"}} {is_in}")?;
+    }
     writeln!(
         text,
         "# HELP key_service_queue_length Requests that wait for the device."
@@ -409,6 +418,6 @@ impl Page {
     }
 
     fn is_ready(&self) -> bool {
-        self.ready.is_ready() && self.keyring.device().state().as_str() == "up"
+        self.ready.is_ready() && self.keyring.device().state() == State::Up
     }
 }

@@ -9,12 +9,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use proto::v1::key_admin_server::KeyAdminServer;
-use proto::v1::key_service_server::KeyServiceServer;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tonic::server::NamedService;
-use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::audit::{self, Log};
@@ -86,7 +82,7 @@ pub struct Running {
     unix: Option<PathBuf>,
     keyring: Arc<Keyring>,
     audit: Option<Arc<Log>>,
-    health: HealthReporter,
+    shared: Arc<Shared>,
     ready: Arc<Readiness>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -122,7 +118,6 @@ impl Service {
         if audit.is_none() {
             tracing::warn!("no [audit]: nobody can tell afterwards what was signed");
         }
-        let health = HealthReporter::new();
         let ready = Arc::new(Readiness::default());
         let (stop, stopping) = watch::channel(false);
         let rings = config.rings.iter().map(|ring| ring.name.clone());
@@ -139,7 +134,7 @@ impl Service {
             )),
             metrics,
             audit: audit.clone(),
-            health: health.clone(),
+            health: HealthReporter::new(),
             watchers: Watchers::default(),
             max_age: seconds(config.lifecycle.jwks_max_age),
             refresh_after: seconds(config.lifecycle.gateway_refresh),
@@ -157,7 +152,7 @@ impl Service {
                 .flatten(),
             keyring,
             audit,
-            health,
+            shared: Arc::clone(&shared),
             ready: Arc::clone(&ready),
             stop,
             threads: Vec::new(),
@@ -190,11 +185,12 @@ impl Service {
             audit: shared.audit.clone(),
             ready: Arc::clone(&ready),
         });
+        // Before anybody follows the device, which may have failed already.
+        running.serving(true);
         let reload = config.lifecycle.reload;
         running.spawn("caretaker".to_owned(), move |runtime| {
             runtime.block_on(take_care(&shared, sockets.metrics, page, reload));
         })?;
-        running.serving(true);
         for gap in &running.keyring.device().facts().gaps {
             tracing::warn!(gap = %gap, "the device cannot do this");
         }
@@ -219,6 +215,16 @@ impl Running {
     #[must_use]
     pub fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
+    }
+
+    /// Waits until a call into the keys' module does not end: then this process has to, for no thread can be stopped.
+    pub async fn hung(&self) {
+        let mut states = self.keyring.device().states();
+        let hung = states.wait_for(|state| *state == backend::State::Hung);
+        if hung.await.is_err() {
+            // It never changes.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Says that no more requests are wanted, waits for those under way, and ends. Blocks.
@@ -248,19 +254,9 @@ impl Running {
 
     fn serving(&self, serving: bool) {
         self.ready.set(serving);
-        let status = if serving {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        let health = self.health.clone();
+        let shared = Arc::clone(&self.shared);
         // Its lock is held for moments only, so this thread may wait for it.
-        let set = async move {
-            for service in ["", KeyServiceServer::<()>::NAME, KeyAdminServer::<()>::NAME] {
-                health.set_service_status(service, status).await;
-            }
-        };
-        wait_for(set);
+        wait_for(async move { shared.serving(serving).await });
     }
 
     fn spawn(

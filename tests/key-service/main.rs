@@ -4,6 +4,7 @@
 mod audit;
 mod callers;
 mod contract;
+mod copies;
 mod decrypt;
 mod foreign;
 mod gate;
@@ -12,7 +13,9 @@ mod mac;
 mod nested;
 mod once;
 mod policy;
+mod process;
 mod rate;
+mod recovery;
 mod replicas;
 mod rewrap;
 mod rotation;

@@ -68,7 +68,7 @@ fn a_home_that_cannot_be_used_says_why() {
 }
 
 /// A session of our own beside the device's, as another program would have it.
-fn intruder(label: &str) -> cryptoki::session::Session {
+pub(crate) fn intruder(label: &str) -> cryptoki::session::Session {
     use cryptoki::context::Pkcs11;
     let module = Pkcs11::new(softhsm::MODULE).unwrap();
     let slots = module.get_slots_with_initialized_token().unwrap();

@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod launch;
+pub mod network_hsm;
 pub mod redis;
 pub mod relying_party;
 pub mod softhsm;

@@ -3,12 +3,14 @@
 //! A hand-off to another thread costs more than an ECDSA signature in software, so a backend that may be called by
 //! many threads at once is called where the caller stands; a PKCS#11 module is called by lanes.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use super::{
     Error, Facts, KeyId, Label, Listing, Peer, SecretBytes, Session, StoredKey, Tombstone,
@@ -48,17 +50,26 @@ impl Settings {
 pub enum State {
     /// It does, as far as is known.
     Up,
-    /// It failed, and is being tried again.
+    /// It failed, and is being brought back.
     Down,
+    /// It refused the PIN, which is not tried again before a restart.
+    LockedOut,
+    /// A call into the module does not end: the process has to.
+    Hung,
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [State; 4] = [State::Up, State::Down, State::LockedOut, State::Hung];
+
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             State::Up => "up",
             State::Down => "down",
+            State::LockedOut => "locked_out",
+            State::Hung => "hung",
         }
     }
 }
@@ -121,6 +132,39 @@ impl Device {
         }
     }
 
+    /// Its states, as they change.
+    #[must_use]
+    pub fn states(&self) -> watch::Receiver<State> {
+        match &self.execution {
+            // Nobody holds the sender, so it never changes.
+            Execution::Inline(_) => watch::channel(State::Up).1,
+            Execution::Lanes(lanes) => lanes.states(),
+        }
+    }
+
+    /// How many signatures it made; `None` where there is no device that could vanish.
+    #[must_use]
+    pub fn signatures(&self) -> Option<u64> {
+        match &self.execution {
+            Execution::Inline(_) => None,
+            Execution::Lanes(lanes) => Some(lanes.signatures()),
+        }
+    }
+
+    /// Says which keys sign now, and which of all do or will. A copy of another key does not stay in any session.
+    pub(crate) fn expect(&self, active: Vec<(KeyId, SignatureAlgorithm)>, signers: HashSet<KeyId>) {
+        if let Execution::Lanes(lanes) = &self.execution {
+            lanes.expect(active, signers);
+        }
+    }
+
+    /// Waits until there is no copy any more of a key that does not sign; a short time at most.
+    pub(crate) async fn settle(&self) {
+        if let Execution::Lanes(lanes) = &self.execution {
+            lanes.settle().await;
+        }
+    }
+
     /// How many requests wait for a lane.
     #[must_use]
     pub fn queue_length(&self) -> usize {
@@ -145,7 +189,10 @@ impl Device {
     /// # Errors
     /// As there.
     pub async fn list(&self) -> Result<Listing, Error> {
-        self.write(|session| session.list()).await
+        let listing = self.write(|session| session.list()).await?;
+        // Another process may have destroyed a key.
+        self.settle().await;
+        Ok(listing)
     }
 
     /// See [`Session::generate`].
@@ -172,7 +219,9 @@ impl Device {
     /// As there.
     pub async fn destroy(&self, key: &KeyId) -> Result<(), Error> {
         let key = key.clone();
-        self.write(move |session| session.destroy(&key)).await
+        let destroyed = self.write(move |session| session.destroy(&key)).await;
+        self.settle().await;
+        destroyed
     }
 
     /// See [`Session::sign`]. Not asked any more when `deadline` has passed before a lane is free.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Allow, Config, Invalid, Period, Ring, rules};
 use crate::algorithm::{RingAlgorithm, RingName};
+use crate::backend;
 use crate::keyring::policy::{Policy, Profile};
 use crate::keyring::{self, RingSettings};
 
@@ -13,6 +14,7 @@ impl Config {
     pub(super) fn check(&self) -> Result<(), Invalid> {
         self.check_listen()?;
         self.check_callers()?;
+        self.check_backend()?;
         self.check_lifecycle()?;
         self.check_policy()?;
         self.check_audit()?;
@@ -71,6 +73,20 @@ impl Config {
             )?;
         }
         Ok(())
+    }
+
+    fn check_backend(&self) -> Result<(), Invalid> {
+        let backend::Settings::Pkcs11(settings) = &self.backend else {
+            return Ok(());
+        };
+        // Less is what a busy network HSM may need, and would end a process that is well.
+        require(
+            settings.hang_limit >= Duration::from_secs(1),
+            format!(
+                "[backend] hang_limit = {} is too short: at least 1s",
+                show(settings.hang_limit)
+            ),
+        )
     }
 
     /// `lead ≥ JWK Set max-age + gateway refresh + skew`; `retention ≥ longest token life + gate limit + skew`. What a key's making

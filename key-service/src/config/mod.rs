@@ -3,7 +3,7 @@
 
 mod audit;
 mod check;
-mod duration;
+pub(crate) mod duration;
 mod listen;
 mod policy;
 mod rules;

@@ -34,7 +34,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::algorithm::{RingName, SignatureAlgorithm};
+use crate::algorithm::{RingAlgorithm, RingName, SignatureAlgorithm};
 use crate::backend::Device;
 use crate::clock::Clock;
 use crate::error::Error;
@@ -268,6 +268,7 @@ impl Keyring {
         let listing = view.inventory.listing();
         let snapshot = Snapshot::of(&self.settings, &listing, &mut view.gate, now);
         view.gate.publish(snapshot.published());
+        self.expect(&snapshot, now);
         let epoch = snapshot.published().epoch.clone();
         self.snapshot.store(Arc::new(snapshot));
         self.epoch.send_if_modified(|current| {
@@ -275,6 +276,19 @@ impl Keyring {
             *current = epoch;
             changed
         });
+    }
+
+    /// Tells the device which keys sign: those that its health is known by, and that may have copies there.
+    fn expect(&self, snapshot: &Snapshot, now: i64) {
+        let (mut active, mut signers) = (Vec::new(), HashSet::new());
+        for ring in snapshot.rings() {
+            let RingAlgorithm::Signature(algorithm) = ring.name().algorithm() else {
+                continue;
+            };
+            active.extend(ring.active(now).map(|key| (key.id.clone(), algorithm)));
+            signers.extend(ring.expected(now).map(|key| key.id.clone()));
+        }
+        self.device.expect(active, signers);
     }
 
     /// Says which epochs the gateways serve that are connected to this replica: see the gate. They are asked for in

@@ -54,6 +54,14 @@ impl Ring {
         &self.signers
     }
 
+    /// The keys that sign here at `now` or later.
+    pub(super) fn expected(&self, now: i64) -> impl Iterator<Item = &Arc<Key>> {
+        let later = self.signers.iter().filter(move |signer| signer.here > now);
+        self.active(now)
+            .into_iter()
+            .chain(later.map(|signer| &signer.key))
+    }
+
     /// What a person should look at.
     #[must_use]
     pub fn alarms(&self) -> &[Alarm] {

@@ -74,6 +74,8 @@ impl Keyring {
         if self.bury_until(kid, reason, note).await? {
             tracing::warn!(ring = %name, kid, reason = reason.as_str(), "key withdrawn");
         }
+        // Not a copy of it stays in any session.
+        self.device.settle().await;
         let created = self.stand_by(&name).await?;
         let snapshot = self.snapshot_full();
         let ring = snapshot.ring(&name).ok_or(Error::NotAllowed)?;

@@ -33,6 +33,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 use tonic::server::NamedService;
+use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
@@ -170,6 +171,18 @@ impl Future for Answer {
 }
 
 impl Shared {
+    /// What health checks say.
+    pub(crate) async fn serving(&self, serving: bool) {
+        let status = if serving {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for service in ["", KeyServiceServer::<()>::NAME, KeyAdminServer::<()>::NAME] {
+            self.health.set_service_status(service, status).await;
+        }
+    }
+
     /// Turns an outcome into an answer, writes it down and counts it. What is not written down has not happened.
     async fn answer<T>(
         &self,

@@ -49,9 +49,8 @@ fn backend(error: &backend::Error) -> Status {
         backend::Error::DeadlinePassed => {
             Status::deadline_exceeded("the deadline passed in the queue")
         }
-        backend::Error::NoSuchKey | backend::Error::Unusable(_) | backend::Error::Device(_) => {
-            Status::unavailable("the keys cannot be used at the moment")
-        }
+        backend::Error::Device(_) => retry(keys_away(), Duration::from_secs(1)),
+        backend::Error::NoSuchKey | backend::Error::Unusable(_) => keys_away(),
     }
 }
 
@@ -73,6 +72,10 @@ pub(crate) fn not_read() -> Status {
 /// No such service or method.
 pub(crate) fn no_such_method() -> Status {
     Status::unimplemented("no such method")
+}
+
+fn keys_away() -> Status {
+    Status::unavailable("the keys cannot be used at the moment")
 }
 
 fn retry(mut status: Status, after: Duration) -> Status {

@@ -92,7 +92,7 @@ pub(crate) fn records(log: &Path) -> Vec<Value> {
 }
 
 /// The `jti` of everything that the log says was signed.
-fn signed(log: &Path) -> HashSet<String> {
+pub(crate) fn signed(log: &Path) -> HashSet<String> {
     let items = records(log).into_iter().flat_map(|record| {
         let items = record["items"].as_array().cloned();
         items.unwrap_or_default()

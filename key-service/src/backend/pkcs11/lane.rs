@@ -1,20 +1,25 @@
 //! Lanes: threads that each own one conversation with the token, a bounded queue before them, and one lane apart for
 //! what changes or lists the token (some modules fail when two threads make keys at once).
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::session::Conversation;
 use super::token::Token;
-use crate::backend::{Error, Session, State};
+use super::watchdog::{self, PATIENCE, Pulse, Watched};
+use crate::algorithm::SignatureAlgorithm;
+use crate::backend::{Error, KeyId, Session, State};
 
 /// How many changes may wait: they come from operators and from timers.
 const WRITES: usize = 32;
+/// How long a change waits for lanes to let go of copies. One that is inside the module does so when it comes out.
+const REVISION: Duration = Duration::from_secs(1);
 
 /// What a lane does next. It is told why when the session is not to be asked.
 type Job = Box<dyn FnOnce(&dyn Session) + Send>;
@@ -28,7 +33,15 @@ struct Queue {
 #[derive(Default)]
 struct Jobs {
     waiting: VecDeque<Job>,
+    /// For each lane, who waits for it to look at its copies again.
+    revisions: Vec<Vec<oneshot::Sender<()>>>,
     is_closed: bool,
+}
+
+enum Next {
+    Job(Job),
+    Revise(Vec<oneshot::Sender<()>>),
+    End,
 }
 
 /// All lanes of one token. When dropped, they finish what waits and end.
@@ -37,28 +50,44 @@ pub(crate) struct Lanes {
     requests: Arc<Queue>,
     changes: Arc<Queue>,
     threads: Vec<JoinHandle<()>>,
+    pulses: Vec<Arc<Pulse>>,
+    /// The watchdog ends when this is dropped.
+    _watchdog: Sender<()>,
 }
 
 impl Lanes {
     pub(super) fn start(token: &Arc<Token>, lanes: usize, queue: usize) -> Result<Lanes, Error> {
+        let cannot = |error: std::io::Error| {
+            Error::Unusable(format!("cannot start a thread for the token: {error}"))
+        };
+        let (requests, changes) = (Queue::new(queue, lanes), Queue::new(WRITES, 1));
+        let mut named: Vec<_> = (0..lanes)
+            .map(|lane| (format!("lane-{lane}"), lane, &requests))
+            .collect();
+        named.push(("lane-writer".to_owned(), 0, &changes));
+        let pulses: Vec<Arc<Pulse>> = named.iter().map(|_| Arc::default()).collect();
+        let limit = token.settings.hang_limit;
+        let mut watched = vec![Watched::new("recovery", &token.recovery, limit * PATIENCE)];
+        for ((name, _, queue), pulse) in named.iter().zip(&pulses) {
+            let is_writer = Arc::ptr_eq(queue, &changes);
+            let limit = if is_writer { limit * PATIENCE } else { limit };
+            watched.push(Watched::new(name, pulse, limit));
+        }
         let mut started = Lanes {
             token: Arc::clone(token),
-            requests: Queue::new(queue),
-            changes: Queue::new(WRITES),
-            threads: Vec::with_capacity(lanes + 1),
+            requests: Arc::clone(&requests),
+            changes: Arc::clone(&changes),
+            threads: Vec::with_capacity(named.len()),
+            _watchdog: watchdog::watch(token, watched).map_err(cannot)?,
+            pulses: pulses.clone(),
         };
-        let requests = (0..lanes).map(|lane| (format!("lane-{lane}"), &started.requests));
-        let mut threads = Vec::with_capacity(lanes + 1);
-        for (name, queue) in requests.chain([("lane-writer".to_owned(), &started.changes)]) {
+        for ((name, lane, queue), pulse) in named.into_iter().zip(pulses) {
             let (token, queue) = (Arc::clone(token), Arc::clone(queue));
-            let thread = Builder::new().name(name).spawn(move || queue.serve(&token));
-            threads.push(thread.map_err(|error| {
-                Error::Unusable(format!("cannot start a thread for the token: {error}"))
-            }));
-        }
-        for thread in threads {
+            let thread = Builder::new()
+                .name(name)
+                .spawn(move || queue.serve(lane, &token, &pulse));
             // Those that did start end when `started` is dropped.
-            started.threads.push(thread?);
+            started.threads.push(thread.map_err(cannot)?);
         }
         Ok(started)
     }
@@ -67,8 +96,42 @@ impl Lanes {
         self.token.state()
     }
 
+    pub(crate) fn states(&self) -> watch::Receiver<State> {
+        self.token.states()
+    }
+
     pub(crate) fn queue_length(&self) -> usize {
         self.requests.lock().waiting.len()
+    }
+
+    /// How many signatures were made.
+    pub(crate) fn signatures(&self) -> u64 {
+        self.pulses.iter().map(|pulse| pulse.signatures()).sum()
+    }
+
+    /// Says which keys sign now, and which do or will: copies of others go.
+    pub(crate) fn expect(&self, active: Vec<(KeyId, SignatureAlgorithm)>, signers: HashSet<KeyId>) {
+        self.token.canaries.set(active);
+        self.token.copies.keep_to(signers);
+        self.requests.revise();
+    }
+
+    /// Waits until every lane has let go of the copies that are not to be used any more.
+    pub(crate) async fn settle(&self) {
+        if !self.token.is_up() {
+            return;
+        }
+        let revised = async {
+            for lane in self.requests.revise() {
+                // A lane that ends has no copies.
+                let _ = lane.await;
+            }
+        };
+        if tokio::time::timeout(REVISION, revised).await.is_err() {
+            tracing::warn!(
+                "a lane is inside the module, and has not let go of its copies of keys yet"
+            );
+        }
     }
 
     /// Asks a lane. Nothing is asked any more when `deadline` has passed by the time that one is free.
@@ -77,6 +140,7 @@ impl Lanes {
         deadline: Option<Instant>,
         ask: impl FnOnce(&dyn Session) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.is_served()?;
         self.requests.ask(deadline, ask).await
     }
 
@@ -85,7 +149,17 @@ impl Lanes {
         &self,
         ask: impl FnOnce(&dyn Session) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.is_served()?;
         self.changes.ask(None, ask).await
+    }
+
+    /// Nobody waits for a token that is away.
+    fn is_served(&self) -> Result<(), Error> {
+        if self.token.is_up() {
+            Ok(())
+        } else {
+            Err(self.token.refusal())
+        }
     }
 }
 
@@ -94,16 +168,24 @@ impl Drop for Lanes {
         self.requests.close();
         self.changes.close();
         for thread in self.threads.drain(..) {
-            // Jobs cannot bring a lane down, so there is nothing to learn here.
-            let _ = thread.join();
+            // One that hangs would be waited for until the end of time.
+            while !thread.is_finished() && self.token.state() != State::Hung {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                // Jobs cannot bring a lane down, so there is nothing to learn here.
+                let _ = thread.join();
+            }
         }
     }
 }
 
 impl Queue {
-    fn new(limit: usize) -> Arc<Queue> {
+    fn new(limit: usize, lanes: usize) -> Arc<Queue> {
+        let mut jobs = Jobs::default();
+        jobs.revisions.resize_with(lanes, Vec::new);
         Arc::new(Queue {
-            jobs: Mutex::default(),
+            jobs: Mutex::new(jobs),
             ready: Condvar::new(),
             limit,
         })
@@ -117,6 +199,22 @@ impl Queue {
     fn close(&self) {
         self.lock().is_closed = true;
         self.ready.notify_all();
+    }
+
+    /// Lets every lane look at its copies before it does anything else.
+    fn revise(&self) -> Vec<oneshot::Receiver<()>> {
+        let mut jobs = self.lock();
+        let asked = jobs.revisions.iter_mut().map(|lane| {
+            // A lane that does not come out of the module must not collect them.
+            lane.retain(|waiting: &oneshot::Sender<()>| !waiting.is_closed());
+            let (done, is_done) = oneshot::channel();
+            lane.push(done);
+            is_done
+        });
+        let asked = asked.collect();
+        drop(jobs);
+        self.ready.notify_all();
+        asked
     }
 
     async fn ask<T: Send + 'static>(
@@ -153,14 +251,18 @@ impl Queue {
         Ok(())
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self, lane: usize) -> Next {
         let mut jobs = self.lock();
         loop {
+            let revisions = &mut jobs.revisions[lane];
+            if !revisions.is_empty() {
+                return Next::Revise(std::mem::take(revisions));
+            }
             if let Some(job) = jobs.waiting.pop_front() {
-                return Some(job);
+                return Next::Job(job);
             }
             if jobs.is_closed {
-                return None;
+                return Next::End;
             }
             jobs = self
                 .ready
@@ -169,13 +271,35 @@ impl Queue {
         }
     }
 
-    fn serve(&self, token: &Arc<Token>) {
-        let mut conversation = Conversation::new(token);
-        while let Some(job) = self.next() {
-            if catch_unwind(AssertUnwindSafe(|| job(&conversation))).is_err() {
-                tracing::error!("a panic in a lane");
-                conversation.forget();
-                conversation = Conversation::new(token);
+    fn serve(&self, lane: usize, token: &Arc<Token>, pulse: &Arc<Pulse>) {
+        let mut conversation = Conversation::new(token, pulse);
+        loop {
+            let next = self.next(lane);
+            pulse.begins();
+            let done = catch_unwind(AssertUnwindSafe(|| match next {
+                Next::End => false,
+                Next::Job(job) => {
+                    job(&conversation);
+                    true
+                }
+                Next::Revise(waiting) => {
+                    conversation.revise();
+                    for done in waiting {
+                        // Nobody may wait for it.
+                        let _ = done.send(());
+                    }
+                    true
+                }
+            }));
+            pulse.ends();
+            match done {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => {
+                    tracing::error!("a panic in a lane");
+                    conversation.forget();
+                    conversation = Conversation::new(token, pulse);
+                }
             }
         }
     }
@@ -193,7 +317,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_or_closed_queue_answers_at_once() {
-        let queue = Queue::new(1);
+        let queue = Queue::new(1, 1);
         queue.push(Box::new(|_| ())).unwrap();
         assert!(matches!(
             queue.ask(None, never).await,
@@ -204,7 +328,9 @@ mod tests {
             queue.ask(None, never).await,
             Err(Error::Device(_))
         ));
-        assert!(queue.next().is_some());
-        assert!(queue.next().is_none());
+        let revised = queue.revise();
+        assert!(matches!(queue.next(0), Next::Revise(lanes) if lanes.len() == revised.len()));
+        assert!(matches!(queue.next(0), Next::Job(_)));
+        assert!(matches!(queue.next(0), Next::End));
     }
 }

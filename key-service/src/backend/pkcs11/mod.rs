@@ -1,31 +1,40 @@
 //! Keys in a token behind a PKCS#11 module (PKCS #11 Specification 3.1): made there, sensitive, never extractable.
 //!
-//! `token` opens the module, logs in and brings it back after a failure; `session` is one conversation with it, and
-//! `lane` the threads that hold them; `listing` reads all that is ours in it; `mechanism` says how JOSE's algorithms are
-//! asked for, `object` what keys look like, `trial` finds out what a token and a key really do, `error` says what the
-//! module's return values mean for us.
+//! `token` opens the module and logs in, `canary` asks whether it is alive, `recovery` brings it back after a failure,
+//! and `watchdog` sees when it never will; `session` is one conversation with it, `open` what is known in a session and
+//! `copy` the copies of keys there, and `lane` the threads that hold them; `listing` reads all that is ours in it;
+//! `mechanism` says how JOSE's algorithms are asked for, `object` what keys look like, `trial` finds out what a token
+//! and a key really do, `error` says what the module's return values mean for us.
 
+mod canary;
+mod copy;
 mod error;
 mod lane;
 mod listing;
 mod mechanism;
 mod object;
+mod open;
 mod patience;
+mod recovery;
 mod session;
 mod token;
 mod trial;
+mod watchdog;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use self::copy::SessionCopies;
 pub(super) use self::lane::Lanes;
 use self::patience::{is_failure, patiently};
 use self::token::Token;
 use super::{Error, Facts, RsaBits};
+use crate::config::duration;
 
 /// How many requests may wait, unless the configuration says otherwise.
 const QUEUE: usize = 256;
@@ -52,6 +61,16 @@ pub struct Settings {
     /// Length of RSA moduli that are made, in bits: 2048, 3072 or 4096.
     #[serde(default)]
     pub rsa_bits: RsaBits,
+    /// Whether keys sign through copies that live in a session: `"auto"`, `true` or `false`.
+    #[serde(default)]
+    pub session_copies: SessionCopies,
+    /// How long one call into the module may take before the process ends, so that another takes its place.
+    #[serde(default = "default_hang_limit", with = "duration")]
+    pub hang_limit: Duration,
+}
+
+fn default_hang_limit() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// Opens the token, finds out what it can do, and starts the lanes.

@@ -324,6 +324,12 @@ fn ec_point(curve: Curve, value: &[u8]) -> Option<PublicKey> {
     })
 }
 
+/// Whether an object goes with its session.
+pub(super) fn is_of_the_session(session: &Session, object: ObjectHandle) -> Result<bool> {
+    let attributes = session.get_attributes(object, &[AttributeType::Token])?;
+    Ok(attributes.contains(&Attribute::Token(false)))
+}
+
 /// What a private or secret key object says about itself.
 pub(super) struct Description {
     pub(super) label: Vec<u8>,

@@ -30,12 +30,12 @@ pub(super) fn is_failure(error: &Error) -> bool {
     matches!(error, Error::Device(_))
 }
 
-/// So that two that failed together do not try together.
-fn chance(below: u64) -> u64 {
+/// A number below this one, so that two that failed together do not try together.
+pub(super) fn chance(below: u64) -> u64 {
     let mut octets = [0; 8];
     // Without chance the pauses are just less apart.
     let _ = aws_lc_rs::rand::fill(&mut octets);
-    u64::from_ne_bytes(octets) % below
+    u64::from_ne_bytes(octets) % below.max(1)
 }
 
 #[cfg(test)]

@@ -2,53 +2,41 @@
 //! token has forgotten either.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use cryptoki::error::Error as ModuleError;
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
-use cryptoki::session::Session as ModuleSession;
+use cryptoki::object::{Attribute, ObjectClass};
 
 use super::error::{Class, Failure, class, is_fleeting, is_session_gone};
 use super::object::{self, Design};
+use super::open::{Open, Signed};
 use super::patience::patiently;
 use super::token::{Token, close};
+use super::watchdog::Pulse;
 use super::{listing, mechanism, trial};
 use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
+use crate::backend::device::CANARY;
 use crate::backend::{
-    Error, KeyId, Label, Listing, Peer, PublicKey, SecretBytes, Session, StoredKey, Tombstone,
+    Error, KeyId, Label, Listing, Peer, SecretBytes, Session, StoredKey, Tombstone,
 };
-use crate::signature;
 
-/// One in so many ECDSA and EdDSA signatures is verified; every RSA signature is, because a fault in the CRT gives
-/// the key away (Boneh, DeMillo and Lipton, 1997).
+/// One in so many ECDSA and EdDSA signatures is verified, and every canary; every RSA signature is.
 const SAMPLE: u32 = 64;
 
 /// A conversation. It opens its session when it first needs one.
 pub(super) struct Conversation {
     token: Arc<Token>,
+    pulse: Arc<Pulse>,
     open: RefCell<Option<Open>>,
     signatures: Cell<u32>,
     proven: RefCell<listing::Proven>,
 }
 
-struct Open {
-    session: ModuleSession,
-    epoch: u64,
-    keys: HashMap<KeyId, Key>,
-}
-
-#[derive(Clone)]
-struct Key {
-    object: ObjectHandle,
-    algorithm: RingAlgorithm,
-    public: Option<Arc<PublicKey>>,
-}
-
 impl Conversation {
-    pub(super) fn new(token: &Arc<Token>) -> Conversation {
+    pub(super) fn new(token: &Arc<Token>, pulse: &Arc<Pulse>) -> Conversation {
         Conversation {
             token: Arc::clone(token),
+            pulse: Arc::clone(pulse),
             open: RefCell::new(None),
             signatures: Cell::new(0),
             proven: RefCell::default(),
@@ -59,20 +47,41 @@ impl Conversation {
     fn with<T>(&self, ask: impl Fn(&mut Open) -> Result<T, Failure>) -> Result<T, Error> {
         match self.attempt(&ask) {
             Err(Failure::Module(error)) if class(&error) != Class::Refused => {
-                self.again(&ask, &error)
-            }
-            // Rare, because the keyring asks for keys that it has seen: has the token itself gone?
-            Err(Failure::Final(Error::NoSuchKey)) => {
-                match self.attempt(|open| self.token.canary(&open.session)) {
-                    Ok(()) => Err(Error::NoSuchKey),
-                    Err(failure) => {
-                        let error = Error::from(failure);
-                        self.token.trip(&error.to_string());
-                        Err(error)
+                self.renew(&error);
+                match self.attempt(&ask) {
+                    Err(Failure::Module(error)) if class(&error) == Class::Device => {
+                        Err(self.trip(&error.to_string()))
                     }
+                    other => self.settle(other),
                 }
             }
+            other => self.settle(other),
+        }
+    }
+
+    /// A no of the token's: is it still there? It is asked after every failed decryption too, whatever that was said to
+    /// be, so that all of them take the same time.
+    fn settle<T>(&self, outcome: Result<T, Failure>) -> Result<T, Error> {
+        match outcome {
+            Err(
+                failure @ (Failure::Module(_)
+                | Failure::Final(Error::NoSuchKey | Error::Undecryptable)),
+            ) => match self.canary() {
+                Ok(()) => Err(failure.into()),
+                Err(silent) => Err(self.trip(&Error::from(silent).to_string())),
+            },
             other => other.map_err(Error::from),
+        }
+    }
+
+    fn canary(&self) -> Result<(), Failure> {
+        let ask = |open: &mut Open| self.token.canary(open);
+        match self.attempt(ask) {
+            Err(Failure::Module(error)) if class(&error) == Class::Session => {
+                self.renew(&error);
+                self.attempt(ask)
+            }
+            other => other,
         }
     }
 
@@ -91,37 +100,24 @@ impl Conversation {
         let mut open = self.open.borrow_mut();
         // A session of an earlier epoch is not closed: its number may be somebody else's by now.
         if open.as_ref().is_none_or(|open| open.epoch != world.epoch) {
-            *open = Some(Open {
-                session: self.token.session(world.slot)?,
-                epoch: world.epoch,
-                keys: HashMap::new(),
-            });
+            *open = Some(Open::new(self.token.session(world.slot)?, world.epoch));
         }
         ask(open.as_mut().expect("it was opened above"))
     }
 
-    fn again<T>(
-        &self,
-        ask: impl Fn(&mut Open) -> Result<T, Failure>,
-        first: &ModuleError,
-    ) -> Result<T, Error> {
-        tracing::warn!(error = %first, "the token refused a session: trying a new one");
-        if is_session_gone(first) {
+    /// Lets the session go that a call failed in.
+    fn renew(&self, failed: &ModuleError) {
+        tracing::warn!(error = %failed, "the token refused a session: trying a new one");
+        if is_session_gone(failed) {
             self.open.take();
         } else {
             self.end();
         }
-        let trip = |cause: &ModuleError| {
-            let cause = cause.to_string();
-            self.token.trip(&cause);
-            Error::Device(cause)
-        };
-        match self.attempt(ask) {
-            // The key was there before: this is what a token that has vanished looks like.
-            Err(Failure::Final(Error::NoSuchKey)) => Err(trip(first)),
-            Err(Failure::Module(error)) if class(&error) == Class::Device => Err(trip(&error)),
-            other => other.map_err(Error::from),
-        }
+    }
+
+    fn trip(&self, cause: &str) -> Error {
+        self.token.trip(cause);
+        Error::Device(cause.to_owned())
     }
 
     /// Closes the session, unless it is of an earlier epoch.
@@ -138,73 +134,36 @@ impl Conversation {
         self.open.take();
     }
 
-    fn check(
-        &self,
-        key: &Key,
-        algorithm: SignatureAlgorithm,
-        input: &[u8],
-        signature: &[u8],
-    ) -> Result<(), Failure> {
-        let public = key.public.as_deref().ok_or(Error::NoSuchKey)?;
+    /// Lets go of handles and copies that are not to be used any more.
+    pub(super) fn revise(&self) {
+        let Ok(world) = self.token.enter() else {
+            // Copies end with their sessions, before anybody uses the token again.
+            return;
+        };
+        let mut open = self.open.borrow_mut();
+        let is_clean = match open.as_mut().filter(|open| open.epoch == world.epoch) {
+            Some(open) => open.revise(&self.token.copies),
+            None => true,
+        };
+        drop(open);
+        drop(world);
+        if !is_clean {
+            tracing::warn!("a copy of a key was not destroyed: its session ends");
+            self.end();
+        }
+    }
+
+    /// Whether the next signature is verified.
+    fn samples(&self, input: &[u8]) -> bool {
         let count = self.signatures.get();
         self.signatures.set(count.wrapping_add(1));
-        let is_sampled = count.is_multiple_of(SAMPLE);
-        let (length, is_checked) = match public {
-            PublicKey::Rsa { n, .. } => (n.len(), true),
-            PublicKey::Ec { curve, .. } => (2 * curve.field_length(), is_sampled),
-            PublicKey::Ed25519 { .. } => (64, is_sampled),
-            PublicKey::X25519 { .. } => return Err(Error::Unsupported.into()),
-        };
-        if signature.len() == length
-            && (!is_checked || signature::verify(algorithm, public, input, signature).is_ok())
-        {
-            return Ok(());
-        }
-        let cause = "a signature that does not verify";
-        self.token.trip(cause);
-        Err(Error::Device(cause.to_owned()).into())
+        count.is_multiple_of(SAMPLE) || input == CANARY
     }
 }
 
 impl Drop for Conversation {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-impl Open {
-    /// The key, from the handles that were seen, or found: a search may take a thousand times as long as a signature.
-    fn key(&mut self, id: &KeyId, algorithm: RingAlgorithm) -> Result<Key, Failure> {
-        if let Some(key) = self.keys.get(id) {
-            return if key.algorithm == algorithm {
-                Ok(key.clone())
-            } else {
-                Err(Error::Unsupported.into())
-            };
-        }
-        let found = object::find(&self.session, algorithm, id)?;
-        let [one] = found.as_slice() else {
-            return Err(Error::NoSuchKey.into());
-        };
-        let description = object::describe(&self.session, *one)?;
-        let label = trial::label_of(&description.label).ok_or(Error::NoSuchKey)?;
-        if label.ring.algorithm() != algorithm {
-            return Err(Error::Unsupported.into());
-        }
-        if !description.defects(algorithm).is_empty() {
-            return Err(Error::NoSuchKey.into());
-        }
-        let public = match algorithm {
-            RingAlgorithm::Seal | RingAlgorithm::Mac => None,
-            _ => object::find_public(&self.session, algorithm, id)?.map(Arc::new),
-        };
-        let key = Key {
-            object: *one,
-            algorithm,
-            public,
-        };
-        self.keys.insert(id.clone(), key.clone());
-        Ok(key)
     }
 }
 
@@ -215,11 +174,15 @@ fn signs(key: &StoredKey) -> bool {
 
 impl Session for Conversation {
     fn list(&self) -> Result<Listing, Error> {
-        let listing =
-            self.alone(|open| listing::read(&open.session, &mut self.proven.borrow_mut()))?;
+        let listing = self.alone(|open| {
+            let listing = listing::read(&open.session, &mut self.proven.borrow_mut())?;
+            self.token.copies.measure(open, &listing.keys);
+            Ok(listing)
+        })?;
         if listing.keys.iter().any(signs) {
             self.token.saw_key();
         }
+        self.token.copies.listed(&listing.keys);
         Ok(listing)
     }
 
@@ -237,17 +200,24 @@ impl Session for Conversation {
                 lasting: Some((&text, &id)),
             };
             let (public, private) = object::generate(&open.session, &design)?;
-            let public = match public {
-                Some(public) => object::read_public(&open.session, algorithm, public)?,
-                None => None,
+            let proven = || -> Result<StoredKey, Failure> {
+                let public = match public {
+                    Some(public) => object::read_public(&open.session, algorithm, public)?,
+                    None => None,
+                };
+                trial::prove(&open.session, private, algorithm, public.as_ref())?;
+                let description = object::describe(&open.session, private)?;
+                Ok(StoredKey {
+                    id: KeyId(id.into()),
+                    label: label.clone(),
+                    public,
+                    defects: description.defects(algorithm),
+                })
             };
-            trial::prove(&open.session, private, algorithm, public.as_ref())?;
-            let description = object::describe(&open.session, private)?;
-            Ok(StoredKey {
-                id: KeyId(id.into()),
-                label: label.clone(),
-                public,
-                defects: description.defects(algorithm),
+            let id = KeyId(id.into());
+            proven().inspect_err(|_| {
+                // What does not compute is not left behind; where it is, a listing will find what is wrong with it.
+                let _ = object::destroy(&open.session, &id);
             })
         })?;
         if signs(&key) {
@@ -274,10 +244,9 @@ impl Session for Conversation {
     }
 
     fn destroy(&self, key: &KeyId) -> Result<(), Error> {
-        self.alone(|open| {
-            open.keys.remove(key);
-            Ok(object::destroy(&open.session, key)?)
-        })
+        // First, so that no lane makes a copy of what is about to go.
+        self.token.copies.destroyed(key);
+        self.alone(|open| Ok(object::destroy(&open.session, key)?))
     }
 
     fn sign(
@@ -286,12 +255,18 @@ impl Session for Conversation {
         algorithm: SignatureAlgorithm,
         input: &[u8],
     ) -> Result<Vec<u8>, Error> {
-        self.with(|open| {
-            let key = open.key(key, RingAlgorithm::Signature(algorithm))?;
-            let signature = mechanism::sign(&open.session, key.object, algorithm, input)?;
-            self.check(&key, algorithm, input, &signature)?;
-            Ok(signature)
-        })
+        let is_sampled = self.samples(input);
+        let signed = self.with(|open| {
+            let key = open.key(key, RingAlgorithm::Signature(algorithm), &self.token.copies)?;
+            key.sign(&open.session, algorithm, input, is_sampled)
+        })?;
+        match signed {
+            Signed::Right(signature) => {
+                self.pulse.signed();
+                Ok(signature)
+            }
+            Signed::Wrong => Err(self.trip(Signed::WRONG)),
+        }
     }
 
     fn unwrap_key(
@@ -307,7 +282,11 @@ impl Session for Conversation {
             return Err(Error::Unsupported);
         }
         self.with(|open| {
-            let key = open.key(key, RingAlgorithm::Decryption(algorithm))?;
+            let key = open.key(
+                key,
+                RingAlgorithm::Decryption(algorithm),
+                &self.token.copies,
+            )?;
             mechanism::unwrap_key(&open.session, key.object, algorithm, ciphertext)
                 .map_err(Failure::of_decryption)
         })
@@ -315,7 +294,11 @@ impl Session for Conversation {
 
     fn agree(&self, key: &KeyId, peer: &Peer) -> Result<SecretBytes, Error> {
         self.with(|open| {
-            let key = open.key(key, RingAlgorithm::Decryption(peer.algorithm()))?;
+            let key = open.key(
+                key,
+                RingAlgorithm::Decryption(peer.algorithm()),
+                &self.token.copies,
+            )?;
             let z = mechanism::agree(&open.session, key.object, peer)?;
             if z.len() != peer.secret_length() {
                 return Err(Error::Device("a shared secret of the wrong length".to_owned()).into());
@@ -326,7 +309,7 @@ impl Session for Conversation {
 
     fn mac(&self, key: &KeyId, input: &[u8]) -> Result<Vec<u8>, Error> {
         self.with(|open| {
-            let key = open.key(key, RingAlgorithm::Mac)?;
+            let key = open.key(key, RingAlgorithm::Mac, &self.token.copies)?;
             let mac = mechanism::mac(&open.session, key.object, input)?;
             if mac.len() == 32 {
                 Ok(mac)
@@ -344,7 +327,7 @@ impl Session for Conversation {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, Error> {
         self.with(|open| {
-            let key = open.key(key, RingAlgorithm::Seal)?;
+            let key = open.key(key, RingAlgorithm::Seal, &self.token.copies)?;
             Ok(mechanism::seal(
                 &open.session,
                 key.object,
@@ -363,7 +346,7 @@ impl Session for Conversation {
         sealed: &[u8],
     ) -> Result<SecretBytes, Error> {
         self.with(|open| {
-            let key = open.key(key, RingAlgorithm::Seal)?;
+            let key = open.key(key, RingAlgorithm::Seal, &self.token.copies)?;
             mechanism::unseal(&open.session, key.object, nonce, aad, sealed)
                 .map_err(Failure::of_decryption)
         })

@@ -1,4 +1,4 @@
-//! The token: found by its label, logged in to once, and brought back after a failure.
+//! The token: found by its label, and logged in to once.
 //!
 //! Every call into the module happens between [`Token::enter`] and the drop of what it answers, so that a recovery
 //! can wait until nobody is inside. Sessions are never closed by a drop: after a re-initialisation the module gives
@@ -8,35 +8,42 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::thread;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as ModuleError, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
+use tokio::sync::watch;
 use zeroize::Zeroize as _;
 
+use super::canary::Canaries;
+use super::copy::Copies;
 use super::error::Failure;
+use super::open::Open;
 use super::patience::{is_failure, patiently};
+use super::watchdog::Pulse;
 use super::{Settings, error, trial};
 use crate::backend::{Error, Facts, State};
 
-/// The pause before the first try to bring the token back, and the longest one.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// The longest PIN file, in octets.
 const LONGEST_PIN: u64 = 512;
 
 /// A token that was found and logged in to.
 pub(super) struct Token {
     pub(super) settings: Settings,
-    module: Pkcs11,
-    world: RwLock<World>,
-    is_down: AtomicBool,
-    /// A refused PIN is never tried again: three tries lock a token.
-    is_pin_refused: AtomicBool,
+    pub(super) copies: Copies,
+    pub(super) canaries: Canaries,
+    /// Of the thread that brings it back.
+    pub(super) recovery: Arc<Pulse>,
+    pub(super) module: Pkcs11,
+    pub(super) world: RwLock<World>,
+    state: watch::Sender<State>,
+    /// What every call asks, without the lock of `state`.
+    is_up: AtomicBool,
+    /// Stays open, because a token logs everybody out with the last session. Held by whoever logs in.
+    anchor: Mutex<Option<Session>>,
     /// Whether a key of ours was ever seen in it.
     has_keys: AtomicBool,
 }
@@ -89,31 +96,80 @@ impl Token {
         let (slot, _) = patiently(look, |_| is_ours)?;
         let token = Token {
             settings: settings.clone(),
+            copies: Copies::new(settings.session_copies),
+            canaries: Canaries::default(),
+            recovery: Arc::default(),
             module,
             world: RwLock::new(World { slot, epoch: 0 }),
-            is_down: AtomicBool::new(false),
-            is_pin_refused: AtomicBool::new(false),
+            state: watch::Sender::new(State::Up),
+            is_up: AtomicBool::new(true),
+            anchor: Mutex::new(None),
             has_keys: AtomicBool::new(false),
         };
         let session = || token.session(slot).map_err(Error::from);
-        close(patiently(session, is_failure)?);
+        token.anchor(Some(patiently(session, is_failure)?));
         Ok(token)
     }
 
     pub(super) fn state(&self) -> State {
-        if self.is_down.load(Ordering::Relaxed) {
-            State::Down
-        } else {
-            State::Up
+        *self.state.borrow()
+    }
+
+    /// Says when its state is another.
+    pub(super) fn states(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Goes over to a state; `false` where that is no way from the one before. From a refused PIN and from a call that
+    /// does not end only a new process leads back.
+    pub(super) fn becomes(&self, next: State) -> bool {
+        self.state.send_if_modified(|state| {
+            let may = match (*state, next) {
+                (State::Up, _) | (_, State::Hung) => *state != next,
+                (State::Down, State::Up | State::LockedOut) => true,
+                _ => false,
+            };
+            if may {
+                *state = next;
+                self.is_up.store(next == State::Up, Ordering::Release);
+            }
+            may
+        })
+    }
+
+    /// What those are told who come while it is not up.
+    pub(super) fn refusal(&self) -> Error {
+        match self.state() {
+            State::LockedOut => Error::Unusable(
+                "the PIN was refused; not tried again before a restart, because repeated tries lock a token"
+                    .to_owned(),
+            ),
+            State::Hung => Error::Device("a call into the module does not end".to_owned()),
+            State::Up | State::Down => Error::Device("it is being brought back".to_owned()),
         }
     }
 
-    /// Leave to call the module, for as long as the answer lives.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Acquire)
+    }
+
+    /// Leave to call the module, for as long as the answer lives. Nobody waits for a recovery.
     pub(super) fn enter(&self) -> Result<RwLockReadGuard<'_, World>, Error> {
-        if self.is_down.load(Ordering::Acquire) {
-            return Err(Error::Device("it is being brought back".to_owned()));
+        let world = match self.world.try_read() {
+            Ok(world) => world,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(self.refusal()),
+        };
+        if self.is_up() {
+            Ok(world)
+        } else {
+            Err(self.refusal())
         }
-        Ok(self.world.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the session that stays open. The one before is not closed: see above.
+    pub(super) fn anchor(&self, session: Option<Session>) {
+        *self.anchor.lock().unwrap_or_else(PoisonError::into_inner) = session;
     }
 
     /// A session, logged in.
@@ -129,28 +185,40 @@ impl Token {
     }
 
     fn log_in(&self, session: &Session) -> Result<(), Failure> {
-        let state = session.get_session_info()?.session_state();
-        if matches!(state, SessionState::RwUser | SessionState::RoUser) {
+        let is_in = || -> Result<bool, Failure> {
+            let state = session.get_session_info()?.session_state();
+            Ok(matches!(state, SessionState::RwUser | SessionState::RoUser))
+        };
+        if is_in()? {
             return Ok(());
         }
-        if self.is_pin_refused.load(Ordering::Acquire) {
-            let refused = "the PIN was refused; not tried again".to_owned();
-            return Err(Error::Unusable(refused).into());
+        // One at a time: several lanes would try a wrong PIN several times.
+        let _alone = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_in()? {
+            return Ok(());
+        }
+        if self.state() == State::LockedOut {
+            return Err(self.refusal().into());
         }
         // Read each time, so that it is in memory for no longer than the login takes.
         let pin = read_pin(&self.settings.pin_file)?;
         match session.login_with_raw(UserType::User, &pin) {
             Ok(()) => Ok(()),
-            // Another lane was faster.
+            // The state that some modules tell is out of date.
             Err(error) if error::is(&error, RvError::UserAlreadyLoggedIn) => Ok(()),
             Err(error) => match error::pin_refusal(&error) {
                 None => Err(error.into()),
                 Some(reason) => {
-                    self.is_pin_refused.store(true, Ordering::Release);
+                    self.becomes(State::LockedOut);
+                    let token = &self.settings.token;
+                    tracing::error!(
+                        token,
+                        reason,
+                        "the PIN was refused: out of service until a restart, because repeated tries lock a token"
+                    );
                     Err(Error::Unusable(format!(
                         "PIN refused; not tried again, because repeated tries lock a token: {reason} \
-                         (token \"{}\", PIN file {})",
-                        self.settings.token,
+                         (token \"{token}\", PIN file {})",
                         self.settings.pin_file.display()
                     ))
                     .into())
@@ -188,63 +256,43 @@ impl Token {
         self.has_keys.store(true, Ordering::Relaxed);
     }
 
-    /// A signature by any key of ours. Some modules go on answering for a token that is no longer there.
-    pub(super) fn canary(&self, session: &Session) -> Result<(), Failure> {
-        if trial::canary(session)? || !self.has_keys.load(Ordering::Relaxed) {
+    /// A signature by a key of ours.
+    pub(super) fn canary(&self, open: &mut Open) -> Result<(), Failure> {
+        if self.canaries.are_known() {
+            return self.canaries.one(open, &self.copies);
+        }
+        self.sign_with_any(open)
+    }
+
+    /// A signature by each key that signs.
+    pub(super) fn sign_with_each(&self, open: &Open) -> Result<(), Failure> {
+        if self.canaries.are_known() {
+            return self.canaries.each(open);
+        }
+        self.sign_with_any(open)
+    }
+
+    /// Before the keyring has told which keys sign.
+    fn sign_with_any(&self, open: &Open) -> Result<(), Failure> {
+        if trial::canary(&open.session)? || !self.has_keys.load(Ordering::Relaxed) {
             return Ok(());
         }
         Err(Error::Device("it shows none of the keys that it had".to_owned()).into())
     }
+}
 
-    /// Takes the token out of service and starts to bring it back.
-    pub(super) fn trip(self: &Arc<Self>, cause: &str) {
-        if self.is_down.swap(true, Ordering::AcqRel) {
-            return;
+impl Drop for Token {
+    fn drop(&mut self) {
+        let anchor = self
+            .anchor
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Of the present initialisation always; and while it is up, that is ours.
+        if let Some(session) = anchor.take()
+            && *self.state.borrow() == State::Up
+        {
+            close(session);
         }
-        tracing::error!(token = %self.settings.token, cause, "the token failed: out of service");
-        let token = Arc::downgrade(self);
-        let recovery = thread::Builder::new().name("token-recovery".to_owned()).spawn(move || {
-            let (mut pause, longest) = PAUSES;
-            let mut is_first = true;
-            loop {
-                thread::sleep(pause);
-                let Some(token) = token.upgrade() else { return };
-                match token.revive(is_first) {
-                    Ok(()) => {
-                        tracing::warn!(token = %token.settings.token, "the token answers again");
-                        return;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "the token is still out of service");
-                    }
-                }
-                is_first = false;
-                pause = (pause * 2).min(longest);
-            }
-        });
-        if let Err(error) = recovery {
-            // Without a thread nobody would bring it back: let the next failure try.
-            tracing::error!(%error, "no thread for the recovery");
-            self.is_down.store(false, Ordering::Release);
-        }
-    }
-
-    /// Tries the token; from the second time on after starting the module afresh.
-    fn revive(&self, as_it_is: bool) -> Result<(), Error> {
-        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
-        if !as_it_is {
-            // Some modules forget all sessions at their peer's restart, and only this makes them notice.
-            let _ = self.module.clone().finalize();
-            initialize(&self.module).map_err(failed)?;
-            world.slot = find(&self.module, &self.settings)?.0;
-        }
-        world.epoch += 1;
-        let session = self.session(world.slot)?;
-        let tried = self.canary(&session);
-        close(session);
-        tried?;
-        self.is_down.store(false, Ordering::Release);
-        Ok(())
     }
 }
 
@@ -261,7 +309,7 @@ pub(super) fn failed(error: ModuleError) -> Error {
 }
 
 /// Starts the module; `false` where somebody in this process did so before.
-fn initialize(module: &Pkcs11) -> Result<bool, ModuleError> {
+pub(super) fn initialize(module: &Pkcs11) -> Result<bool, ModuleError> {
     match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Err(error) if error::is(&error, RvError::CryptokiAlreadyInitialized) => Ok(false),
         other => other.map(|()| true),
@@ -269,7 +317,7 @@ fn initialize(module: &Pkcs11) -> Result<bool, ModuleError> {
 }
 
 /// The slot that holds the token.
-fn find(module: &Pkcs11, settings: &Settings) -> Result<(Slot, TokenInfo), Error> {
+pub(super) fn find(module: &Pkcs11, settings: &Settings) -> Result<(Slot, TokenInfo), Error> {
     let mut found = Vec::new();
     let mut seen = Vec::new();
     for slot in module.get_slots_with_initialized_token().map_err(failed)? {
