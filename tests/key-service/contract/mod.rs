@@ -78,7 +78,7 @@ pub(crate) fn pkcs11(token: &Token) -> Settings {
     toml::from_str(&toml).unwrap()
 }
 
-pub(crate) async fn keeps_the_contract(device: Device, reopen: impl FnOnce() -> Device) {
+async fn keeps_the_contract(device: Device, reopen: impl FnOnce() -> Device) {
     assert!(device.list().await.unwrap().keys.is_empty());
     let mut keys = Vec::new();
     for algorithm in device.facts().algorithms.clone() {
