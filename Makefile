@@ -10,7 +10,7 @@ demo:
 	@exec cargo run -q --bin demo
 
 test:
-	@$(SETUP)
+	@$(SETUP) tests
 	@$(FIRST)
 	@cargo build -q --workspace --bins
 	@exec cargo test --workspace --no-fail-fast
@@ -31,4 +31,4 @@ lint:
 	@exec cargo clippy --workspace --all-targets -- -D warnings
 
 setup:
-	@$(SETUP)
+	@$(SETUP) tests

@@ -6,6 +6,7 @@ mod callers;
 mod contract;
 mod copies;
 mod decrypt;
+mod device_faults;
 mod foreign;
 mod gate;
 mod lifecycle;

@@ -22,6 +22,7 @@ fn a_home_that_cannot_be_used_says_why() {
     };
     let open = |token: &str, pin_file: PathBuf| {
         let settings = pkcs11(&Token {
+            module: softhsm::MODULE.into(),
             label: token.to_owned(),
             pin_file,
         });

@@ -1,19 +1,16 @@
 //! SoftHSM tokens for tests that open the module in their own process.
-//!
-//! SoftHSM reads where its tokens are from the environment, once in a process. A test that needs tokens therefore runs
-//! itself again, alone in a process that has its own.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::own_process;
+
 /// The module of Debian's package.
 pub const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
-/// Where SoftHSM's configuration is: set means that this is the test's own process.
-const CONFIGURATION: &str = "SOFTHSM2_CONF";
-/// Set beside it, so that a developer's own setting is not taken for ours.
-const FOLDER: &str = "SIGNET_TEST_SOFTHSM";
+/// The security officer's PIN, which only makes tokens.
+const SO_PIN: &str = "87654321";
 
 /// A folder of tokens, the only one that this process sees.
 #[derive(Debug)]
@@ -24,6 +21,8 @@ pub struct SoftHsm {
 /// A token that was made.
 #[derive(Debug, Clone)]
 pub struct Token {
+    /// The module that it is behind.
+    pub module: PathBuf,
     /// Its label.
     pub label: String,
     /// Holds its user PIN.
@@ -37,28 +36,18 @@ impl SoftHsm {
     /// When it has failed there.
     #[must_use]
     pub fn in_own_process(test: &str) -> Option<SoftHsm> {
-        if let Some(folder) = std::env::var_os(FOLDER) {
-            return Some(SoftHsm {
-                folder: folder.into(),
-            });
-        }
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let tokens = folder.path().join("tokens");
-        fs::create_dir(&tokens).expect("a folder for tokens");
-        let configuration = folder.path().join("softhsm2.conf");
-        let text = format!(
-            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-            tokens.display()
-        );
-        fs::write(&configuration, text).expect("SoftHSM's configuration");
-        let status = Command::new(std::env::current_exe().expect("this test's path"))
-            .args([test, "--exact", "--nocapture"])
-            .env(CONFIGURATION, &configuration)
-            .env(FOLDER, folder.path())
-            .status()
-            .expect("this test runs");
-        assert!(status.success(), "{test} failed in its own process");
-        None
+        let folder = own_process::enter(test, |folder| {
+            let tokens = folder.join("tokens");
+            fs::create_dir(&tokens).expect("a folder for tokens");
+            let configuration = folder.join("softhsm2.conf");
+            let text = format!(
+                "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
+                tokens.display()
+            );
+            fs::write(&configuration, text).expect("SoftHSM's configuration");
+            ("SOFTHSM2_CONF", configuration)
+        })?;
+        Some(SoftHsm { folder })
     }
 
     /// The folder that SoftHSM keeps the tokens in.
@@ -73,17 +62,7 @@ impl SoftHsm {
     /// When `softhsm2-util` cannot.
     #[must_use]
     pub fn token(&self, label: &str, pin: &str) -> Token {
-        let status = Command::new("softhsm2-util")
-            .args(["--init-token", "--free", "--label", label, "--pin", pin])
-            .args(["--so-pin", "87654321"])
-            .stdout(std::process::Stdio::null())
-            .status()
-            .expect("softhsm2-util is installed");
-        assert!(status.success(), "softhsm2-util");
-        Token {
-            label: label.to_owned(),
-            pin_file: self.secret(&format!("{label}.pin"), pin),
-        }
+        Token::make(Path::new(MODULE), &self.folder, label, pin)
     }
 
     /// Writes a file that only its owner can read.
@@ -94,6 +73,28 @@ impl SoftHsm {
     pub fn secret(&self, name: &str, content: &str) -> PathBuf {
         write_secret(&self.folder.join(name), content);
         self.folder.join(name)
+    }
+}
+
+impl Token {
+    /// Makes a token in the first free slot of a module, with the tool that SoftHSM has for any module.
+    pub(crate) fn make(module: &Path, folder: &Path, label: &str, pin: &str) -> Token {
+        let status = Command::new("softhsm2-util")
+            .arg("--module")
+            .arg(module)
+            .args(["--init-token", "--free", "--label", label, "--pin", pin])
+            .args(["--so-pin", SO_PIN])
+            .stdout(std::process::Stdio::null())
+            .status()
+            .expect("softhsm2-util is installed");
+        assert!(status.success(), "softhsm2-util");
+        let pin_file = folder.join(format!("{label}.pin"));
+        write_secret(&pin_file, pin);
+        Token {
+            module: module.to_owned(),
+            label: label.to_owned(),
+            pin_file,
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Invariants 1 and 2: what the gateway links, who knows whom, and no unsafe code.
+//! Invariants 1 and 2: what the gateway links, who knows whom, and where unsafe code may be.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use crate::source::{FOLDERS, none, root};
+use crate::source::{FOLDERS, all, names, none, root};
 
 /// Crates that can use a private or symmetric key. Hashes, password hashes and random numbers are not among them.
 const KEY_USING: &[&str] = &[
@@ -43,6 +43,12 @@ const WRAPPED: &[(&str, &[&str])] = &[
     ("aws-lc-rs", &["rustls", "rustls-webpki"]),
     // A password hash is made of it.
     ("hmac", &["pbkdf2"]),
+];
+
+/// Files that may hold unsafe code: modules of PKCS#11 are entered by C's conventions, and their callers hand over pointers.
+const UNSAFE: &[&str] = &[
+    "tests/fault-token/src/module.rs",
+    "tests/kryoptic/src/lib.rs",
 ];
 
 fn tree(arguments: &[&str]) -> Option<BTreeSet<String>> {
@@ -100,6 +106,29 @@ fn every_crate_takes_the_lints_of_the_workspace() {
         "unsafe code is forbidden by [lints] workspace = true",
         &broken,
     );
+}
+
+#[test]
+fn unsafe_code_is_in_the_modules_for_tests_alone() {
+    let beginnings = ["{", "extern", "fn", "impl", "("].map(|after| format!("unsafe {after}"));
+    let is_unsafe = |line: &str| {
+        let line = line.replace("unsafe(", "unsafe (");
+        beginnings.iter().any(|beginning| names(&line, beginning))
+    };
+    let (allowed, others): (Vec<_>, Vec<_>) = all()
+        .into_iter()
+        .filter(|source| source.code().any(|(_, line)| is_unsafe(line)))
+        .map(|source| source.path)
+        .partition(|path| UNSAFE.contains(&path.as_str()));
+    none("no unsafe code here", &others);
+    assert_eq!(
+        allowed, UNSAFE,
+        "what is no longer unsafe needs no exception"
+    );
+    // The one in the workspace allows it in its one file; the lints of the other crates forbid it.
+    let manifest = root().join("tests/fault-token/Cargo.toml");
+    let manifest = fs::read_to_string(manifest).expect("there");
+    assert!(manifest.contains("unsafe_code = \"deny\""));
 }
 
 #[test]

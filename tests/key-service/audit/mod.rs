@@ -54,7 +54,7 @@ fn at(folder: &Path, change: impl FnOnce(&mut Config)) -> KeyService {
     })
 }
 
-fn log_of(service: &KeyService) -> PathBuf {
+pub(crate) fn log_of(service: &KeyService) -> PathBuf {
     service.folder.path().join("audit.log")
 }
 

@@ -1,5 +1,6 @@
 //! S0-1, S0-5: what every home of keys must do alike, and a token is one that no private key leaves. The same checks over
-//! software keys and over a SoftHSM token; results are checked by other people's code.
+//! software keys and over tokens of SoftHSM and of kryoptic, each with what it is known not to do; results are checked by
+//! other people's code.
 
 mod results;
 
@@ -15,6 +16,7 @@ use key_service::backend::{
     Device, Error, KeyId, Label, Settings, StoredKey, Tombstone, TombstoneReason,
 };
 use key_service::signature;
+use support::kryoptic::Kryoptic;
 use support::softhsm::{self, SoftHsm, Token};
 
 use results::{computes, refuses_what_is_not_its_own};
@@ -57,6 +59,21 @@ async fn a_softhsm_token_keeps_the_contract() {
     keeps_the_contract(device, || Device::open(&settings).unwrap()).await;
 }
 
+#[tokio::test]
+async fn a_kryoptic_token_keeps_the_contract() {
+    let name = "contract::a_kryoptic_token_keeps_the_contract";
+    let Some(kryoptic) = Kryoptic::in_own_process(name) else {
+        return;
+    };
+    let settings = pkcs11(&kryoptic.token("signet", "1234"));
+    let device = Device::open(&settings).unwrap();
+    // kryoptic 1.5.4: nothing is missing that JOSE has.
+    assert_eq!(device.facts().gaps, [""; 0]);
+    assert_eq!(device.facts().algorithms.len(), 18);
+    assert_eq!(device.facts().location, "v1 token \"signet\"");
+    keeps_the_contract(device, || Device::open(&settings).unwrap()).await;
+}
+
 fn software(folder: &Path) -> Settings {
     let passphrase = folder.join("passphrase");
     softhsm::write_secret(&passphrase, "correct horse battery staple\n");
@@ -71,14 +88,14 @@ fn software(folder: &Path) -> Settings {
 pub(crate) fn pkcs11(token: &Token) -> Settings {
     let toml = format!(
         "kind = \"pkcs11\"\nmodule = \"{}\"\ntoken = \"{}\"\npin_file = \"{}\"\nlanes = 2",
-        softhsm::MODULE,
+        token.module.display(),
         token.label,
         token.pin_file.display()
     );
     toml::from_str(&toml).unwrap()
 }
 
-async fn keeps_the_contract(device: Device, reopen: impl FnOnce() -> Device) {
+async fn keeps_the_contract(device: Device, reopen: impl Fn() -> Device) {
     assert!(device.list().await.unwrap().keys.is_empty());
     let mut keys = Vec::new();
     for algorithm in device.facts().algorithms.clone() {
@@ -93,6 +110,9 @@ async fn keeps_the_contract(device: Device, reopen: impl FnOnce() -> Device) {
     buries(&device).await;
     under_load(&device, &keys).await;
     destroys(&device).await;
+    if device.facts().kind == "pkcs11" {
+        make_at_once(&device, &reopen()).await;
+    }
 
     let description = device.facts().description.clone();
     drop(device);
@@ -167,6 +187,25 @@ async fn buries(device: &Device) {
     let mut listed = device.list().await.unwrap().tombstones;
     listed.sort_by_key(|tombstone| (tombstone.at, tombstone.reason == TombstoneReason::Revoked));
     assert_eq!(listed, all);
+}
+
+/// Two that make keys at the same time in one token. SoftHSM fails then, and is asked again.
+async fn make_at_once(one: &Device, other: &Device) {
+    let before = ids(&one.list().await.unwrap().keys);
+    let es256 = RingAlgorithm::Signature(SignatureAlgorithm::Es256);
+    let (a, b, c, d) = tokio::join!(
+        make(one, es256),
+        make(other, es256),
+        make(one, es256),
+        make(other, es256)
+    );
+    let made = ids(&[a, b, c, d]);
+    assert_eq!(made.len(), 4);
+    let listed = ids(&one.list().await.unwrap().keys);
+    assert_eq!(listed, before.union(&made).cloned().collect());
+    for key in &made {
+        other.destroy(key).await.unwrap();
+    }
 }
 
 async fn destroys(device: &Device) {

@@ -1,0 +1,160 @@
+//! Signing with a token that fails: each return value, once and for as long as it lasts; and tokens that forget.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use support::softhsm::SoftHsm;
+use tonic::Code;
+
+use super::values::{DEVICE, Once, Row, SESSION, SIGN, SIGN_INIT};
+use super::{Faulty, RING, sign_as};
+
+/// One row: the fault once, then until it is over.
+async fn row(faulty: &mut Faulty, function: &str, (value, name, once): Row) {
+    let row = format!("{function} CKR_{name}");
+    let before = faulty.control.faults(function);
+    faulty
+        .control
+        .set(&format!("{function} error {value:#x} times 1"))
+        .unwrap();
+    let is_answered = faulty.sign_or_not(&row).await;
+    if once == Once::Hidden {
+        assert!(is_answered, "{row} once");
+    }
+    assert!(faulty.control.faults(function) > before, "{row} once");
+    faulty.resumes(&row).await;
+
+    faulty
+        .control
+        .set(&format!("{function} error {value:#x}"))
+        .unwrap();
+    for _ in 0..3 {
+        assert!(!faulty.sign_or_not(&row).await, "{row} lasting");
+    }
+    faulty.control.clear().unwrap();
+    faulty.resumes(&row).await;
+}
+
+#[tokio::test]
+async fn each_return_value_of_c_sign_init() {
+    let name = "device_faults::signing::each_return_value_of_c_sign_init";
+    let Some(softhsm) = SoftHsm::in_own_process(name) else {
+        return;
+    };
+    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    faulty.resumes("no fault").await;
+    for value in [DEVICE, SESSION, SIGN_INIT].concat() {
+        row(&mut faulty, "C_SignInit", value).await;
+    }
+    faulty.is_audited();
+}
+
+#[tokio::test]
+async fn each_return_value_of_c_sign() {
+    let name = "device_faults::signing::each_return_value_of_c_sign";
+    let Some(softhsm) = SoftHsm::in_own_process(name) else {
+        return;
+    };
+    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    for value in [DEVICE, SESSION, SIGN].concat() {
+        row(&mut faulty, "C_Sign", value).await;
+    }
+    // The device signed, and then said that it did not: the signature is nobody's.
+    faulty.control.set("C_Sign error 0x30 late").unwrap();
+    assert!(!faulty.sign_or_not("late").await);
+    faulty.control.clear().unwrap();
+    faulty.resumes("late").await;
+    faulty.is_audited();
+}
+
+/// What a token forgets, and whether the caller sees anything of it.
+#[tokio::test]
+async fn what_a_token_forgets_is_found_again() {
+    let name = "device_faults::signing::what_a_token_forgets_is_found_again";
+    let Some(softhsm) = SoftHsm::in_own_process(name) else {
+        return;
+    };
+    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    faulty.resumes("no fault").await;
+    for lost in [
+        "lose sessions",
+        "lose objects",
+        "lose login",
+        "lose sessions\nlose objects",
+        "lose sessions\nlose objects\nlose login",
+    ] {
+        faulty.control.set(lost).unwrap();
+        // As many as there are lanes, and more.
+        for _ in 0..6 {
+            assert!(faulty.sign_or_not(lost).await, "{lost}");
+        }
+    }
+    // The device itself is gone, until the module is started afresh.
+    for value in ["0x32", "0xe0", "0x30", "0x190"] {
+        let gone = format!("* error {value} until C_Initialize");
+        let before = faulty.control.calls("C_Initialize");
+        faulty.control.set(&gone).unwrap();
+        assert!(!faulty.sign_or_not(&gone).await, "{gone}");
+        faulty.resumes(&gone).await;
+        assert!(
+            faulty.control.calls("C_Initialize") > before,
+            "{gone}: without a new start of the module"
+        );
+    }
+    faulty.is_audited();
+}
+
+#[tokio::test]
+async fn under_load_every_answer_is_right_or_there_is_none() {
+    let name = "device_faults::signing::under_load_every_answer_is_right_or_there_is_none";
+    let Some(softhsm) = SoftHsm::in_own_process(name) else {
+        return;
+    };
+    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let mut callers = Vec::new();
+    for caller in 0..8 {
+        let mut keys = faulty.service.keys().await;
+        let (now, over) = (faulty.service.now(), Arc::clone(&over));
+        callers.push(tokio::spawn(async move {
+            let mut answered = Vec::new();
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                number += 1;
+                let jti = format!("{caller}-{number}");
+                match sign_as(&mut keys, RING, now, &jti).await {
+                    Ok(()) => answered.push(jti),
+                    Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+                }
+                tokio::task::yield_now().await;
+            }
+            answered
+        }));
+    }
+    for round in 0..4 {
+        for fault in [
+            "lose sessions",
+            "lose objects",
+            "C_Sign error 0x30 times 3",
+            "C_Sign error 0x82 after 5 times 2",
+            "C_SignInit error 0xb3 times 4",
+            "C_Sign delay 20 times 10",
+            "lose login",
+            "* error 0x32 until C_Initialize",
+            "C_Sign error 0x5 late times 2",
+        ] {
+            faulty.control.set(fault).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        faulty.control.clear().unwrap();
+        faulty.resumes(&format!("round {round}")).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    for caller in callers {
+        let answered = caller.await.unwrap();
+        assert!(answered.len() > 10, "{}", answered.len());
+        faulty.answered.extend(answered);
+    }
+    faulty.is_audited();
+}
