@@ -10,7 +10,7 @@ use super::values::{DEVICE, GENERATE, SESSION};
 use super::{Faulty, RING};
 use crate::running::LEAD;
 
-/// Rotates: how many keys there were before it, and whether it was done.
+/// Asks for another key.
 async fn rotate(faulty: &Faulty) -> Result<(), Code> {
     let request = v1::RotateKeyRequest {
         ring: RING.to_owned(),

@@ -120,8 +120,8 @@ pub(super) const LOGIN: &[Row] = &[
     (0x50, "FUNCTION_CANCELED", Told),
     (0x90, "OPERATION_ACTIVE", Told),
     (0xb7, "SESSION_READ_ONLY_EXISTS", Told),
-    // Another lane was faster: as good as success.
-    (0x100, "USER_ALREADY_LOGGED_IN", Hidden),
+    // Which is not so: the next call says that nobody is logged in.
+    (0x100, "USER_ALREADY_LOGGED_IN", Told),
     (0x103, "USER_TYPE_INVALID", Told),
     (0x104, "USER_ANOTHER_ALREADY_LOGGED_IN", Told),
     (0x105, "USER_TOO_MANY_TYPES", Told),
