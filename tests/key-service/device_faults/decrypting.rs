@@ -53,7 +53,7 @@ async fn each_return_value_of_decryption_and_agreement() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let mut faulty = Faulty::start(&softhsm, &[RING, RSA, AGREEMENT]).await;
+    let mut faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING, RSA, AGREEMENT]).await;
     let mut keys = faulty.service.keys().await;
     let rsa = addressed(&mut keys, RSA, "RSA-OAEP").await;
     let agreement = addressed(&mut keys, AGREEMENT, "ECDH-ES").await;
@@ -99,7 +99,7 @@ async fn a_wrong_key_is_never_used() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let faulty = Faulty::start(&softhsm, &[RING, RSA]).await;
+    let faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING, RSA]).await;
     let mut keys = faulty.service.keys().await;
     let token = addressed(&mut keys, RSA, "RSA-OAEP").await;
     faulty.control.set("C_Decrypt flip").unwrap();

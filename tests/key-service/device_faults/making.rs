@@ -26,7 +26,7 @@ async fn each_return_value_of_c_generate_key_pair() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    let mut faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING]).await;
     for (value, name, _) in [DEVICE, SESSION, GENERATE].concat() {
         let row = format!("C_GenerateKeyPair CKR_{name}");
         let fault = format!("C_GenerateKeyPair error {value:#x}");
@@ -61,7 +61,7 @@ async fn a_key_that_was_half_made_does_no_harm() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    let mut faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING]).await;
     for fault in [
         "C_GenerateKeyPair error 0x30 late",
         "C_GenerateKeyPair error 0x5 late times 1",

@@ -1,4 +1,4 @@
-//! K-1, S0-1: a token that fails. Whatever a function of PKCS#11 returns, a caller gets a good answer or one status,
+//! S0-1: a token that fails. Whatever a function of PKCS#11 returns, a caller gets a good answer or one status,
 //! nothing that is wrong leaves, the audit log tells of exactly what was answered, and service resumes by itself when the
 //! fault is over. The module before the token (tests/fault-token) fails as it is told.
 
@@ -20,7 +20,7 @@ use key_service::backend::Settings;
 use proto::v1;
 use proto::v1::key_service_client::KeyServiceClient;
 use serde_json::{Value, json};
-use support::softhsm::{SoftHsm, Token};
+use support::softhsm::Token;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -56,13 +56,13 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    /// One on a SoftHSM token.
-    pub(crate) async fn start(softhsm: &SoftHsm, rings: &[&str]) -> Faulty {
-        let (control, token) = faulty(&softhsm.token("signet", "1234"));
+    /// One on a token that is put behind the module that fails.
+    pub(crate) async fn start(token: &Token, rings: &[&str]) -> Faulty {
+        let (control, token) = faulty(token);
         Faulty::over(control, pkcs11(&token), rings).await
     }
 
-    /// One on a token that is there.
+    /// One on a token that is behind it already.
     pub(crate) async fn over(control: Control, settings: Settings, rings: &[&str]) -> Faulty {
         let ring = |name: &&str| match name.split_once('/') {
             Some(("id-token", _)) => {

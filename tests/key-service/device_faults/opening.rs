@@ -14,7 +14,7 @@ async fn each_return_value_when_a_lane_begins_again() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    let mut faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING]).await;
     faulty.resumes("no fault").await;
     for (lost, function, tables) in [
         ("lose sessions", "C_OpenSession", &[DEVICE, OPEN][..]),
@@ -51,7 +51,7 @@ async fn a_refused_pin_is_tried_once() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    let mut faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING]).await;
     faulty.resumes("no fault").await;
     for (value, name) in PIN {
         let row = format!("C_Login CKR_{name}");

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::softhsm::SoftHsm;
+use support::kryoptic::Kryoptic;
+use support::softhsm::{SoftHsm, Token};
 use tonic::Code;
 
 use super::values::{DEVICE, Once, Row, SESSION, SIGN, SIGN_INIT};
@@ -42,7 +43,7 @@ async fn each_return_value_of_c_sign_init() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    let mut faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING]).await;
     faulty.resumes("no fault").await;
     for value in [DEVICE, SESSION, SIGN_INIT].concat() {
         row(&mut faulty, "C_SignInit", value).await;
@@ -56,7 +57,7 @@ async fn each_return_value_of_c_sign() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    let mut faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING]).await;
     for value in [DEVICE, SESSION, SIGN].concat() {
         row(&mut faulty, "C_Sign", value).await;
     }
@@ -68,14 +69,25 @@ async fn each_return_value_of_c_sign() {
     faulty.is_audited();
 }
 
-/// What a token forgets, and whether the caller sees anything of it.
 #[tokio::test]
-async fn what_a_token_forgets_is_found_again() {
-    let name = "device_faults::signing::what_a_token_forgets_is_found_again";
-    let Some(softhsm) = SoftHsm::in_own_process(name) else {
-        return;
-    };
-    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+async fn what_softhsm_forgets_is_found_again() {
+    let name = "device_faults::signing::what_softhsm_forgets_is_found_again";
+    if let Some(softhsm) = SoftHsm::in_own_process(name) {
+        forgets(&softhsm.token("signet", "1234")).await;
+    }
+}
+
+#[tokio::test]
+async fn what_kryoptic_forgets_is_found_again() {
+    let name = "device_faults::signing::what_kryoptic_forgets_is_found_again";
+    if let Some(kryoptic) = Kryoptic::in_own_process(name) {
+        forgets(&kryoptic.token("signet", "1234")).await;
+    }
+}
+
+/// What a token forgets, and whether the caller sees anything of it.
+async fn forgets(token: &Token) {
+    let mut faulty = Faulty::start(token, &[RING]).await;
     faulty.resumes("no fault").await;
     for lost in [
         "lose sessions",
@@ -106,12 +118,23 @@ async fn what_a_token_forgets_is_found_again() {
 }
 
 #[tokio::test]
-async fn under_load_every_answer_is_right_or_there_is_none() {
-    let name = "device_faults::signing::under_load_every_answer_is_right_or_there_is_none";
-    let Some(softhsm) = SoftHsm::in_own_process(name) else {
-        return;
-    };
-    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+async fn under_load_softhsm_gives_right_answers_or_none() {
+    let name = "device_faults::signing::under_load_softhsm_gives_right_answers_or_none";
+    if let Some(softhsm) = SoftHsm::in_own_process(name) {
+        under_load(&softhsm.token("signet", "1234")).await;
+    }
+}
+
+#[tokio::test]
+async fn under_load_kryoptic_gives_right_answers_or_none() {
+    let name = "device_faults::signing::under_load_kryoptic_gives_right_answers_or_none";
+    if let Some(kryoptic) = Kryoptic::in_own_process(name) {
+        under_load(&kryoptic.token("signet", "1234")).await;
+    }
+}
+
+async fn under_load(token: &Token) {
+    let mut faulty = Faulty::start(token, &[RING]).await;
     let over = Arc::new(AtomicBool::new(false));
     let mut callers = Vec::new();
     for caller in 0..8 {

@@ -21,7 +21,7 @@ async fn a_wrong_rsa_signature_never_leaves() {
         return;
     };
     let rings = ["id-token/RS256", "id-token/PS256", RING];
-    let mut faulty = Faulty::start(&softhsm, &rings).await;
+    let mut faulty = Faulty::start(&softhsm.token("signet", "1234"), &rings).await;
     for ring in &rings[..2] {
         for _ in 0..3 {
             faulty.control.set("C_Sign flip").unwrap();
@@ -45,7 +45,7 @@ async fn a_device_that_signs_wrongly_is_found_out() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let mut faulty = Faulty::start(&softhsm, &[RING]).await;
+    let mut faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING]).await;
     let mut keys = faulty.service.keys().await;
     let now = faulty.service.now();
     faulty.control.set("C_Sign flip").unwrap();
@@ -66,7 +66,7 @@ async fn a_device_that_signs_wrongly_is_found_out() {
     faulty.resumes("the signatures are right again").await;
 }
 
-/// K-1: a deadline that has passed is answered without the device; one that passes inside the device changes nothing.
+/// A deadline that has passed is answered without the device; one that passes inside the device changes nothing.
 #[tokio::test]
 async fn a_deadline_counts_until_the_device_is_called() {
     let name = "device_faults::wrong::a_deadline_counts_until_the_device_is_called";
