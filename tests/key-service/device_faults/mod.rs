@@ -48,7 +48,6 @@ pub(crate) fn faulty(token: &Token) -> (Control, Token) {
 /// A key-service on a token that can be made to fail, and what it has answered.
 pub(crate) struct Faulty {
     pub(crate) control: Control,
-    pub(crate) settings: Settings,
     pub(crate) service: KeyService,
     keys: KeyServiceClient<Channel>,
     asked: usize,
@@ -59,11 +58,11 @@ impl Faulty {
     /// One on a token that is put behind the module that fails.
     pub(crate) async fn start(token: &Token, rings: &[&str]) -> Faulty {
         let (control, token) = faulty(token);
-        Faulty::over(control, pkcs11(&token), rings).await
+        Faulty::over(control, &pkcs11(&token), rings).await
     }
 
     /// One on a token that is behind it already.
-    pub(crate) async fn over(control: Control, settings: Settings, rings: &[&str]) -> Faulty {
+    pub(crate) async fn over(control: Control, settings: &Settings, rings: &[&str]) -> Faulty {
         let ring = |name: &&str| match name.split_once('/') {
             Some(("id-token", _)) => {
                 format!("[[rings]]\nname = \"{name}\"\nprofiles = [\"id_token\"]\n")
@@ -72,11 +71,10 @@ impl Faulty {
         };
         let rings: String = rings.iter().map(ring).collect();
         let audit = "[audit]\npath = \"audit.log\"\ndurability = \"write\"\n";
-        let service = KeyService::start_at(&settings, &format!("{audit}{rings}"));
+        let service = KeyService::start_at(settings, &format!("{audit}{rings}"));
         Faulty {
             keys: service.keys().await,
             control,
-            settings,
             service,
             asked: 0,
             answered: HashSet::new(),
@@ -110,6 +108,12 @@ impl Faulty {
             assert!(Instant::now() < end, "{row}: the service does not resume");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Ends the service; the module before the token stays.
+    fn stop(self) -> Control {
+        drop(self.service);
+        self.control
     }
 
     /// The log tells of exactly what was answered, and is whole.

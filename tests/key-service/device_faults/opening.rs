@@ -1,12 +1,13 @@
 //! Sessions, logins and searches that fail, when a lane must begin again; and PINs, which are tried once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use key_service::backend::Device;
 use support::softhsm::SoftHsm;
 
 use super::values::{DEVICE, FIND, LOGIN, OPEN, Once, PIN};
-use super::{Faulty, RING};
+use super::{Faulty, PATIENCE, RING, faulty};
+use crate::contract::pkcs11;
 
 #[tokio::test]
 async fn each_return_value_when_a_lane_begins_again() {
@@ -44,47 +45,55 @@ async fn each_return_value_when_a_lane_begins_again() {
     faulty.is_audited();
 }
 
-/// Whatever is wrong with the PIN, it is tried once: not again by another lane, nor later, nor after a recovery.
+/// Whatever is wrong with the PIN, it is tried once: not again by another lane, nor later, nor when it would be right again.
+/// That is the decision of a person, who starts the service anew.
 #[tokio::test]
 async fn a_refused_pin_is_tried_once() {
     let name = "device_faults::opening::a_refused_pin_is_tried_once";
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let mut faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING]).await;
-    faulty.resumes("no fault").await;
+    let (mut control, token) = faulty(&softhsm.token("signet", "1234"));
+    let settings = pkcs11(&token);
     for (value, name) in PIN {
-        let row = format!("C_Login CKR_{name}");
         // At the start: said with the cause, and not tried again.
-        let tries = faulty.control.calls("C_Login");
-        let fault = format!("lose sessions\nlose login\nC_Login error {value:#x}");
-        faulty.control.set(&fault).unwrap();
-        let refused = Device::open(&faulty.settings).unwrap_err().to_string();
-        assert!(refused.contains("PIN"), "{row}: {refused}");
-        assert_eq!(faulty.control.calls("C_Login"), tries + 1, "{row} at start");
+        let row = format!("C_Login CKR_{name} at the start");
+        let tries = control.calls("C_Login");
+        let refused = format!("C_Login error {value:#x}");
+        control.set(&format!("lose login\n{refused}")).unwrap();
+        let error = Device::open(&settings).unwrap_err().to_string();
+        assert!(error.contains("PIN"), "{row}: {error}");
+        assert_eq!(control.calls("C_Login"), tries + 1, "{row}");
+        control.clear().unwrap();
 
-        // While it runs: one more try, by the first lane that needs it; callers are told that nothing can be signed.
-        for _ in 0..6 {
-            assert!(!faulty.sign_or_not(&row).await, "{row}");
+        // While it runs: by the first lane that begins again, or by the recovery.
+        for lost in [
+            "lose sessions\nlose login",
+            "lose login\n* error 0x32 until C_Initialize",
+        ] {
+            let row = format!("C_Login CKR_{name} after {lost:?}");
+            let mut faulty = Faulty::over(control, &settings, &[RING]).await;
+            faulty.resumes(&row).await;
+            let tries = faulty.control.calls("C_Login");
+            faulty.control.set(&format!("{lost}\n{refused}")).unwrap();
+            let end = Instant::now() + PATIENCE;
+            while faulty.control.calls("C_Login") == tries {
+                assert!(!faulty.sign_or_not(&row).await, "{row}");
+                assert!(Instant::now() < end, "{row}: nobody logs in");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            for is_right_again in [false, true] {
+                if is_right_again {
+                    faulty.control.clear().unwrap();
+                }
+                for _ in 0..6 {
+                    assert!(!faulty.sign_or_not(&row).await, "{row}");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                assert_eq!(faulty.control.calls("C_Login"), tries + 1, "{row}");
+            }
+            faulty.is_audited();
+            control = faulty.stop();
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(!faulty.sign_or_not(&row).await, "{row}");
-        assert_eq!(faulty.control.calls("C_Login"), tries + 2, "{row} later");
-
-        // Not even when the PIN would be right again: that is a person's decision, who starts it anew.
-        faulty.control.clear().unwrap();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(!faulty.sign_or_not(&row).await, "{row}");
-        assert_eq!(faulty.control.calls("C_Login"), tries + 2, "{row} again");
-        faulty.is_audited();
-        let Faulty {
-            control,
-            settings,
-            service,
-            ..
-        } = faulty;
-        drop(service);
-        faulty = Faulty::over(control, settings, &[RING]).await;
-        faulty.resumes(&row).await;
     }
 }
