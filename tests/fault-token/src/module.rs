@@ -107,7 +107,7 @@ macro_rules! functions {
         /// The functions that a fault can be about.
         pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
 
-        #[allow(non_camel_case_types)]
+        #[allow(non_camel_case_types, clippy::enum_variant_names)]
         #[derive(Clone, Copy)]
         enum Function { $($name),* }
 
