@@ -101,9 +101,14 @@ macro_rules! type_of {
     ([$($type:tt)+]) => { $($type)+ };
 }
 
-/// The wrappers. After `then` stands what is to be done when the real function has succeeded.
+/// The wrappers. After `then` stands what is to be done when the real function has succeeded, after `refused` what is to be
+/// done where it is not called.
 macro_rules! functions {
-    ($($name:ident($($argument:ident: $kind:tt),*) $(then |$front:ident, $flips:ident| $then:block)?;)*) => {
+    ($(
+        $name:ident($($argument:ident: $kind:tt),*)
+        $(then |$front:ident, $flips:ident| $then:block)?
+        $(refused |$before:ident, $failure:ident| $refused:block)?;
+    )*) => {
         /// The functions that a fault can be about.
         pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
 
@@ -119,6 +124,10 @@ macro_rules! functions {
                 };
                 let verdict = front.state.enter(Function::$name as usize);
                 if let Verdict::Refuse(value) = verdict {
+                    $(
+                        let ($before, $failure) = (front, value);
+                        $refused
+                    )?
                     return value;
                 }
                 $(let $argument = admitted!(front, $kind $argument);)*
@@ -206,7 +215,8 @@ functions! {
         length: [CK_ULONG],
         output: [*mut CK_BYTE],
         size: [*mut CK_ULONG]
-    ) then |_front, flips| { flip(flips, output, size); };
+    ) then |_front, flips| { flip(flips, output, size); }
+    refused |front, value| { end(front, front.real.C_Encrypt, value, (session, plaintext, length)); };
     C_DecryptInit(session: [Session], mechanism: [*mut CK_MECHANISM], key: [Object]);
     C_Decrypt(
         session: [Session],
@@ -214,7 +224,8 @@ functions! {
         length: [CK_ULONG],
         output: [*mut CK_BYTE],
         size: [*mut CK_ULONG]
-    ) then |_front, flips| { flip(flips, output, size); };
+    ) then |_front, flips| { flip(flips, output, size); }
+    refused |front, value| { end(front, front.real.C_Decrypt, value, (session, ciphertext, length)); };
     C_SignInit(session: [Session], mechanism: [*mut CK_MECHANISM], key: [Object]);
     C_Sign(
         session: [Session],
@@ -222,7 +233,8 @@ functions! {
         length: [CK_ULONG],
         output: [*mut CK_BYTE],
         size: [*mut CK_ULONG]
-    ) then |_front, flips| { flip(flips, output, size); };
+    ) then |_front, flips| { flip(flips, output, size); }
+    refused |front, value| { end(front, front.real.C_Sign, value, (session, input, length)); };
     C_VerifyInit(session: [Session], mechanism: [*mut CK_MECHANISM], key: [Object]);
     C_Verify(
         session: [Session],
@@ -285,6 +297,25 @@ fn logged_in(front: &Front, function: Function, value: CK_RV) -> CK_RV {
         return CKR_OK;
     }
     value
+}
+
+/// A function that has failed has ended its operation (§5.13.2), unless it only wanted more room: the real one must not
+/// go on with it. All three such functions have the type of C_Sign.
+fn end(
+    front: &Front,
+    function: CK_C_Sign,
+    failure: CK_RV,
+    (session, input, length): (CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG),
+) {
+    let session = front.state.real(Kind::Session, session);
+    if let (Some(function), Ok(session)) = (function, session)
+        && failure != CKR_BUFFER_TOO_SMALL
+    {
+        let mut output = vec![0; usize::try_from(length).unwrap_or_default() + 4096];
+        let mut size = output.len() as CK_ULONG;
+        // SAFETY: the caller's arguments, but that the output goes where nobody sees it. What it says is of no interest.
+        unsafe { function(session, input, length, output.as_mut_ptr(), &raw mut size) };
+    }
 }
 
 /// Gives out handles that the real module has written.

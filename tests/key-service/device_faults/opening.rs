@@ -88,7 +88,7 @@ async fn a_refused_pin_is_tried_once() {
                 }
                 for _ in 0..6 {
                     assert!(!faulty.sign_or_not(&row).await, "{row}");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    tokio::time::sleep(Duration::from_millis(80)).await;
                 }
                 assert_eq!(faulty.control.calls("C_Login"), tries + 1, "{row}");
             }
