@@ -1,20 +1,21 @@
 //! K-8: a copy of a key that lives in a session does not outlive the key's use.
 //!
-//! SoftHSM copies no key whose attributes may not change, which ours may not; so these keys are made as another program
-//! would. kryoptic copies ours: see the contract.
+//! SoftHSM copies no key whose attributes may not change, which ours may not; so for it keys are made as another program
+//! would. kryoptic copies ours.
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::session::Session;
-use key_service::algorithm::SignatureAlgorithm;
+use key_service::algorithm::{RingAlgorithm, SignatureAlgorithm};
 use key_service::backend::{Device, Error, KeyId, Settings};
+use support::kryoptic::Kryoptic;
 use support::softhsm::{SoftHsm, Token};
 
-use crate::contract::{INPUT, pkcs11};
+use crate::contract::{self, INPUT, pkcs11};
 use crate::running::{KeyService, sign};
 use crate::token::intruder;
 
-fn copying(token: &Token, choice: &str) -> Settings {
+pub(crate) fn copying(token: &Token, choice: &str) -> Settings {
     let mut settings = pkcs11(token);
     if let Settings::Pkcs11(settings) = &mut settings {
         let toml = format!("copies = {choice}");
@@ -83,7 +84,7 @@ async fn a_copy_is_made_where_it_is_wanted_and_goes_with_its_key() {
     for (choice, is_copied) in [("true", true), ("false", false)] {
         let token = softhsm.token(choice, "1234");
         let device = Device::open(&copying(&token, choice)).unwrap();
-        let session = intruder(&token.label);
+        let session = intruder(&token);
         let keys = [1, 2, 3].map(|generation| make(&session, generation));
         let listing = device.list().await.unwrap();
         assert!(listing.keys.iter().all(|key| key.defects.is_empty()));
@@ -124,7 +125,7 @@ async fn a_withdrawn_key_leaves_no_copy() {
     let home = copying(&token, "true");
     // For its login, which is the whole process'.
     let device = Device::open(&home).unwrap();
-    let session = intruder("signet");
+    let session = intruder(&token);
     let mut expected = [1, 2]
         .map(|generation| make(&session, generation))
         .into_iter();
@@ -155,4 +156,28 @@ async fn a_withdrawn_key_leaves_no_copy() {
         .unwrap();
     let done = tokio::task::spawn_blocking(|| drop((service, device)));
     done.await.unwrap();
+}
+
+#[tokio::test]
+async fn our_own_keys_are_copied_in_kryoptic() {
+    let name = "copies::our_own_keys_are_copied_in_kryoptic";
+    let Some(kryoptic) = Kryoptic::in_own_process(name) else {
+        return;
+    };
+    let token = kryoptic.token("signet", "1234");
+    let device = Device::open(&copying(&token, "true")).unwrap();
+    let session = intruder(&token);
+    let es256 = RingAlgorithm::Signature(SignatureAlgorithm::Es256);
+    let key = contract::make(&device, es256).await;
+    // One that stays: a token that shows none any more has vanished.
+    let other = contract::make(&device, es256).await;
+    for key in [&key, &other] {
+        signs(&device, &key.id).await.unwrap();
+        assert!(copies(&session, &key.id) > 0);
+    }
+    device.destroy(&key.id).await.unwrap();
+    assert_eq!(copies(&session, &key.id), 0);
+    let refused = signs(&device, &key.id).await;
+    assert!(matches!(refused, Err(Error::NoSuchKey)), "{refused:?}");
+    assert!(copies(&session, &other.id) > 0);
 }

@@ -69,13 +69,13 @@ fn a_home_that_cannot_be_used_says_why() {
 }
 
 /// A session of our own beside the device's, as another program would have it.
-pub(crate) fn intruder(label: &str) -> cryptoki::session::Session {
+pub(crate) fn intruder(token: &Token) -> cryptoki::session::Session {
     use cryptoki::context::Pkcs11;
-    let module = Pkcs11::new(softhsm::MODULE).unwrap();
+    let module = Pkcs11::new(&token.module).unwrap();
     let slots = module.get_slots_with_initialized_token().unwrap();
     let slot = slots
         .into_iter()
-        .find(|slot| module.get_token_info(*slot).unwrap().label() == label)
+        .find(|slot| module.get_token_info(*slot).unwrap().label() == token.label)
         .unwrap();
     module.open_rw_session(slot).unwrap()
 }
@@ -86,10 +86,11 @@ async fn keys_that_are_not_as_they_should_be_are_seen() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let device = Device::open(&pkcs11(&softhsm.token("signet", "1234"))).unwrap();
+    let token = softhsm.token("signet", "1234");
+    let device = Device::open(&pkcs11(&token)).unwrap();
     let es256 = RingAlgorithm::Signature(SignatureAlgorithm::Es256);
     let good = make(&device, es256).await;
-    let session = intruder("signet");
+    let session = intruder(&token);
     let pair = |label: &str, id: &[u8], extractable: bool, decrypt: bool| {
         let names = [
             Attribute::Token(true),

@@ -19,6 +19,8 @@ use key_service::signature;
 use support::kryoptic::Kryoptic;
 use support::softhsm::{self, SoftHsm, Token};
 
+use crate::copies::copying;
+
 use results::{computes, refuses_what_is_not_its_own};
 
 pub(crate) const INPUT: &[u8] = b"eyJhbGciOiJFUzI1NiJ9.e30";
@@ -71,6 +73,18 @@ async fn a_kryoptic_token_keeps_the_contract() {
     assert_eq!(device.facts().gaps, [""; 0]);
     assert_eq!(device.facts().algorithms.len(), 18);
     assert_eq!(device.facts().location, "v1 token \"signet\"");
+    keeps_the_contract(device, || Device::open(&settings).unwrap()).await;
+}
+
+/// The same with copies of the keys in sessions, of whatever can be copied.
+#[tokio::test]
+async fn a_kryoptic_token_with_copies_keeps_the_contract() {
+    let name = "contract::a_kryoptic_token_with_copies_keeps_the_contract";
+    let Some(kryoptic) = Kryoptic::in_own_process(name) else {
+        return;
+    };
+    let settings = copying(&kryoptic.token("signet", "1234"), "true");
+    let device = Device::open(&settings).unwrap();
     keeps_the_contract(device, || Device::open(&settings).unwrap()).await;
 }
 
