@@ -11,6 +11,7 @@ mod foreign;
 mod gate;
 mod lifecycle;
 mod mac;
+mod module_calls;
 mod nested;
 mod once;
 mod policy;

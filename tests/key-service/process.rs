@@ -205,7 +205,6 @@ kind = "pkcs11"
 module = "{module}"
 token = "{label}"
 pin_file = "{pin}"
-lanes = 2
 {tables}
 "#,
         module = module.display(),

@@ -110,7 +110,7 @@ async fn a_network_hsm_that_is_killed_is_used_again_soon_after_its_return() {
     let mut service = Process::start(
         &client_module(),
         &token,
-        "[audit]\npath = \"audit.log\"\ndurability = \"write\"",
+        "lanes = 2\n[audit]\npath = \"audit.log\"\ndurability = \"write\"",
         &[(ADDRESS, address.as_str())],
     )
     .await;

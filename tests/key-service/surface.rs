@@ -43,6 +43,8 @@ async fn metrics_tell_what_happened() {
         r#"key_service_signatures_total{ring="id-token/ES256"} 1"#,
         r#"key_service_request_duration_seconds_count{rpc="Sign"} 2"#,
         "key_service_backend_up 1",
+        r#"key_service_backend_state{state="up"} 1"#,
+        r#"key_service_backend_state{state="locked_out"} 0"#,
         r#"state="ACTIVE""#,
         r#"state="NEXT""#,
         "# EOF",

@@ -178,6 +178,18 @@ fn mistakes_are_explained() {
             "",
         ),
         (
+            "kind = \"software\"\ndirectory = \"keys\"\npassphrase_file = \"passphrase\"",
+            "kind = \"pkcs11\"\nmodule = \"/m.so\"\ntoken = \"t\"\npin_file = \"p\"\nhang_limit = \"500ms\"",
+            "[backend] hang_limit = 500ms is too short: at least 1s",
+            "",
+        ),
+        (
+            "kind = \"software\"\ndirectory = \"keys\"\npassphrase_file = \"passphrase\"",
+            "kind = \"pkcs11\"\nmodule = \"/m.so\"\ntoken = \"t\"\npin_file = \"p\"\nsession_copies = \"sometimes\"",
+            "18:1: invalid value: string \"sometimes\", expected \"auto\", true or false",
+            "",
+        ),
+        (
             "[policy]",
             "[audit]\n[policy]",
             "26:1: missing field `path`",

@@ -180,7 +180,10 @@ impl Session for Conversation {
             Ok(listing)
         })?;
         if listing.keys.iter().any(signs) {
-            self.token.saw_key();
+            self.token.shows_keys(true);
+        } else if self.token.had_keys() {
+            // Some modules go on listing what is no longer there: nothing. That is no news for relying parties.
+            return Err(self.trip(Token::VANISHED));
         }
         self.token.copies.listed(&listing.keys);
         Ok(listing)
@@ -221,7 +224,7 @@ impl Session for Conversation {
             })
         })?;
         if signs(&key) {
-            self.token.saw_key();
+            self.token.shows_keys(true);
         }
         Ok(key)
     }
@@ -246,7 +249,10 @@ impl Session for Conversation {
     fn destroy(&self, key: &KeyId) -> Result<(), Error> {
         // First, so that no lane makes a copy of what is about to go.
         self.token.copies.destroyed(key);
-        self.alone(|open| Ok(object::destroy(&open.session, key)?))
+        self.alone(|open| Ok(object::destroy(&open.session, key)?))?;
+        // It may have been the last one: the next listing says.
+        self.token.shows_keys(false);
+        Ok(())
     }
 
     fn sign(

@@ -251,9 +251,17 @@ impl Token {
         })
     }
 
-    /// Remembers that there is a key of ours: from now on a token that shows none has vanished.
-    pub(super) fn saw_key(&self) {
-        self.has_keys.store(true, Ordering::Relaxed);
+    /// What is said of a token without keys of ours, where there were some.
+    pub(super) const VANISHED: &'static str = "it shows none of the keys that it had";
+
+    /// Whether a key of ours is to be expected.
+    pub(super) fn had_keys(&self) -> bool {
+        self.has_keys.load(Ordering::Relaxed)
+    }
+
+    /// Remembers whether there is a key of ours: a token that shows none any more has vanished.
+    pub(super) fn shows_keys(&self, any: bool) {
+        self.has_keys.store(any, Ordering::Relaxed);
     }
 
     /// A signature by a key of ours.
@@ -274,10 +282,10 @@ impl Token {
 
     /// Before the keyring has told which keys sign.
     fn sign_with_any(&self, open: &Open) -> Result<(), Failure> {
-        if trial::canary(&open.session)? || !self.has_keys.load(Ordering::Relaxed) {
+        if trial::canary(&open.session)? || !self.had_keys() {
             return Ok(());
         }
-        Err(Error::Device("it shows none of the keys that it had".to_owned()).into())
+        Err(Error::Device(Token::VANISHED.to_owned()).into())
     }
 }
 

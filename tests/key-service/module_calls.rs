@@ -1,0 +1,144 @@
+//! S0-1: what a PKCS#11 module sees of the key-service: no more calls for a signature beside many keys, and the end
+//! of a process whose call does not end.
+
+use std::path::Path;
+use std::time::Duration;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::Attribute;
+use cryptoki::session::{Session, UserType};
+use cryptoki::types::AuthPin;
+use fault_token::Control;
+use proto::v1;
+use proto::v1::key_service_client::KeyServiceClient;
+use support::softhsm::{self, SoftHsm, Token};
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::process::Process;
+use crate::running::{id_token, item};
+
+/// sysexits.h: EX_TEMPFAIL.
+const HUNG: i32 = 75;
+
+/// A key-service whose module counts and fails, before SoftHSM's.
+async fn before_softhsm(folder: &Path, token: &Token, tables: &str) -> (Control, Process) {
+    let control = Control::make(&folder.join("faults"), Path::new(softhsm::MODULE)).unwrap();
+    let told = control.folder().to_str().unwrap().to_owned();
+    let environment = [(fault_token::ENVIRONMENT, told.as_str())];
+    let module = fault_token::module();
+    let service = Process::start(&module, token, tables, &environment).await;
+    (control, service)
+}
+
+async fn sign(keys: &mut KeyServiceClient<Channel>, ring: &str) -> Result<(), tonic::Status> {
+    let claims = id_token(key_service::clock::Clock::system().now());
+    let items = vec![item(ring, v1::Profile::IdToken, &claims)];
+    keys.sign(v1::SignRequest { items }).await.map(drop)
+}
+
+/// Somebody else's keys in the same token.
+fn crowd(token: &Token, count: u32) {
+    let module = Pkcs11::new(softhsm::MODULE).unwrap();
+    // Another test of this process may have begun already.
+    let _ = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    let slots = module.get_slots_with_initialized_token().unwrap();
+    let is_it =
+        |slot: &cryptoki::slot::Slot| module.get_token_info(*slot).unwrap().label() == token.label;
+    let slot = slots.into_iter().find(is_it).unwrap();
+    let session: Session = module.open_rw_session(slot).unwrap();
+    let pin = AuthPin::new("1234".into());
+    session.login(UserType::User, Some(&pin)).unwrap();
+    let p256 = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    for number in 0..count {
+        let names = [
+            Attribute::Token(true),
+            Attribute::Label(format!("somebody's {number}").into_bytes()),
+            Attribute::Id(number.to_be_bytes().to_vec()),
+        ];
+        let public = [&names[..], &[Attribute::EcParams(p256.to_vec())]].concat();
+        session
+            .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &names)
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_signature_looks_for_nothing_however_many_keys_there_are() {
+    let name = "module_calls::a_signature_looks_for_nothing_however_many_keys_there_are";
+    let Some(softhsm) = SoftHsm::in_own_process(name) else {
+        return;
+    };
+    // One lane, which has met each key soon, and no listing in between.
+    let tables = "lanes = 1\n[lifecycle]\nreload = \"1h\"";
+    let folder = softhsm.tokens().parent().unwrap().to_owned();
+    for others in [0, 150] {
+        let token = softhsm.token(&format!("beside {others}"), "1234");
+        crowd(&token, others);
+        let own = folder.join(others.to_string());
+        std::fs::create_dir(&own).unwrap();
+        let (control, mut service) = before_softhsm(&own, &token, tables).await;
+        let mut keys = service.keys().await;
+        let rings = ["id-token/ES256", "id-token/RS256"];
+        for ring in rings {
+            sign(&mut keys, ring).await.unwrap();
+        }
+        let functions = [
+            "C_OpenSession",
+            "C_Login",
+            "C_FindObjectsInit",
+            "C_GetAttributeValue",
+            "C_CopyObject",
+        ];
+        let before = functions.map(|function| control.calls(function));
+        let signatures = control.calls("C_Sign");
+        for _ in 0..20 {
+            for ring in rings {
+                sign(&mut keys, ring).await.unwrap();
+            }
+        }
+        for (function, before) in functions.iter().zip(before) {
+            assert_eq!(
+                control.calls(function),
+                before,
+                "{function} beside {others} keys"
+            );
+        }
+        // One call for the length, and one for the signature.
+        assert!(control.calls("C_Sign") >= signatures + 80);
+        service.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_ends_the_process() {
+    let name = "module_calls::a_call_that_does_not_end_ends_the_process";
+    let Some(softhsm) = SoftHsm::in_own_process(name) else {
+        return;
+    };
+    let token = softhsm.token("signet", "1234");
+    let folder = softhsm.tokens().parent().unwrap().to_owned();
+    let (control, mut service) =
+        before_softhsm(&folder, &token, "lanes = 2\nhang_limit = \"2s\"").await;
+    let mut keys = service.keys().await;
+    sign(&mut keys, "id-token/ES256").await.unwrap();
+
+    // Slow is not hanging.
+    control.set("C_Sign delay 500 times 4\n").unwrap();
+    sign(&mut keys, "id-token/ES256").await.unwrap();
+    assert!(service.is_running());
+
+    control.set("C_Sign hang times 1\n").unwrap();
+    let mut other = service.keys().await;
+    let lost = tokio::spawn(async move { sign(&mut keys, "id-token/ES256").await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // The other lane goes on.
+    sign(&mut other, "id-token/ES256").await.unwrap();
+    let status = service.ended().await;
+    assert_eq!(status.code(), Some(HUNG), "{}", service.said());
+    let refused = lost.await.unwrap().unwrap_err();
+    assert_ne!(refused.code(), Code::Ok);
+    let said = "a call into the module does not end: the process has to";
+    assert_eq!(service.lines(said).len(), 1, "{}", service.said());
+}
