@@ -181,7 +181,7 @@ impl Session for Conversation {
         })?;
         if listing.keys.iter().any(signs) {
             self.token.shows_keys(true);
-        } else if self.token.had_keys() {
+        } else if listing.keys.is_empty() && self.token.had_keys() {
             // Some modules go on listing what is no longer there: nothing. That is no news for relying parties.
             return Err(self.trip(Token::VANISHED));
         }
