@@ -1,4 +1,4 @@
-//! K-8: a copy of a key that lives in a session does not outlive the key's use.
+//! K-3: a copy of a key that lives in a session does not outlive the key's use.
 //!
 //! SoftHSM copies no key whose attributes may not change, which ours may not; so for it keys are made as another program
 //! would. kryoptic copies ours.
