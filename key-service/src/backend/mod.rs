@@ -45,7 +45,7 @@ pub struct Label {
     pub ring: RingName,
     /// 1 for the ring's first key.
     pub generation: u64,
-    /// When generation began: seconds since 1970-01-01T00:00:00Z.
+    /// By when every replica sees it, and its lead begins: seconds since 1970-01-01T00:00:00Z.
     pub created: i64,
 }
 

@@ -27,11 +27,21 @@ impl Inventory {
 
     /// Takes a listing that began at `begun`, and answers with the tombstones that are to be written.
     ///
-    /// `slack`: how many seconds after its `created` a key may be seen first.
-    pub(super) fn take(&mut self, mut listing: Listing, begun: i64, slack: i64) -> Vec<Tombstone> {
+    /// A key's `created` is when every replica sees it, but for clocks that are apart by `skew`; a ring's first key is made at
+    /// its `created`, and may be seen `generation` seconds later.
+    pub(super) fn take(
+        &mut self,
+        mut listing: Listing,
+        begun: i64,
+        (skew, generation): (i64, i64),
+    ) -> Vec<Tombstone> {
         for stored in &listing.keys {
             let is_new = self.known.insert(stored.id.clone());
-            let latest = stored.label.created.saturating_add(slack);
+            let making = match stored.label.generation {
+                1 => generation,
+                _ => 0,
+            };
+            let latest = stored.label.created.saturating_add(skew + making);
             let was_missed = self.complete.is_some_and(|complete| complete > latest);
             if is_new && was_missed && stored.defects.is_empty() {
                 self.late.push(late(stored, begun));
@@ -53,7 +63,8 @@ impl Inventory {
     }
 }
 
-fn late(stored: &StoredKey, now: i64) -> Tombstone {
+/// What is said of a key that came too late.
+pub(super) fn late(stored: &StoredKey, now: i64) -> Tombstone {
     Tombstone {
         kid: key::kid(stored),
         ring: stored.label.ring.clone(),
@@ -71,12 +82,15 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const SLACK: i64 = 20;
+    const SLACK: (i64, i64) = (5, 15);
 
+    /// Keys below 10 are of the first generation, the others of the second.
     fn listing(keys: &[(u8, i64)]) -> Listing {
         let keys = keys.iter().map(|(id, created)| StoredKey {
             id: KeyId(vec![*id].into()),
-            label: format!("k1/mac/HS256/1/{created}").parse().unwrap(),
+            label: format!("k1/mac/HS256/{}/{created}", 1 + id / 10)
+                .parse()
+                .unwrap(),
             public: None,
             defects: Vec::new(),
         });
@@ -96,6 +110,9 @@ mod tests {
             (&[(120, &[], true), (130, &[(1, 100)], true)], 0),
             (&[(121, &[], true), (130, &[(1, 100)], true)], 1),
             (&[(121, &[], false), (130, &[(1, 100)], true)], 0),
+            // What follows is there when it says so: its lead begins then.
+            (&[(105, &[], true), (130, &[(10, 100)], true)], 0),
+            (&[(106, &[], true), (130, &[(10, 100)], true)], 1),
             // It was there before, and hidden for a while.
             (
                 &[

@@ -25,6 +25,7 @@ pub mod withdrawal;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -110,6 +111,8 @@ pub struct Keyring {
     seen: Mutex<View>,
     /// Held while keys or tombstones are made: one change after the other.
     changes: tokio::sync::Mutex<()>,
+    /// How long the making of a key took that came too late, in milliseconds.
+    slowest: AtomicU64,
     epoch: watch::Sender<String>,
     openings: Openings,
 }
@@ -139,6 +142,7 @@ impl Keyring {
             snapshot: ArcSwap::from_pointee(snapshot),
             seen: Mutex::new(view),
             changes: tokio::sync::Mutex::default(),
+            slowest: AtomicU64::new(0),
             epoch: watch::Sender::new(String::new()),
             openings: Openings::default(),
         };

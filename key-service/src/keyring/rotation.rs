@@ -1,6 +1,7 @@
 //! The making of keys (NIST SP 800-57 part 1, §8.1). A ring always has a published standby, and to rotate is to make the
 //! next one. Everything else follows from the state function.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::algorithm::RingName;
@@ -8,12 +9,14 @@ use crate::backend::{Label, StoredKey, Tombstone};
 use crate::error::Error;
 
 use super::Keyring;
-use super::schedule;
+use super::{inventory, schedule};
 use super::state::{self, Lifecycle, Seen, Standing, State};
 use super::{Ring, Settings, Snapshot};
 
 /// The most keys of a ring that wait to sign, the standby included: each is published, and a device has room for so many.
 const MOST_WAITING: usize = 8;
+/// How often a key is made again that took too long. Each time it has twice as long.
+const MOST_TRIES: usize = 3;
 
 /// What a rotation made, or would make.
 #[derive(Debug)]
@@ -64,10 +67,10 @@ impl Keyring {
         let snapshot = self.known(ring)?;
         let of = snapshot.ring(ring).ok_or(Error::NotAllowed)?;
         may_rotate(of)?;
-        let label = self.next_label(of);
+        let begun = self.clock.now();
+        let label = self.make(ring).await?.label;
         let generation = label.generation;
-        let due = self.clock.now().min(label.created - 1);
-        self.make(&label).await?;
+        let due = begun.min(label.created - 1);
         let snapshot = self.known(ring)?;
         let ring = snapshot.ring(ring).ok_or(Error::NotAllowed)?;
         let standings: Vec<Standing> = ring.standings().cloned().collect();
@@ -138,18 +141,21 @@ impl Keyring {
         if schedule::standby(of.standings(), self.clock.now()).is_some() {
             return Ok(None);
         }
-        let made = self.make(&self.next_label(of)).await?;
+        let made = self.make(ring).await?;
         Ok(Some(super::key::kid(&made)))
     }
 
     /// The label of a key that is made now.
     ///
-    /// `created` is ahead by the configured `generation`: by then the key is there and every replica sees it, so that
-    /// its lead is time during which it is published, all of it. A ring's first key signs without a lead.
+    /// `created` is ahead by the configured `generation`, or by more where the device was seen to need it: by then the key
+    /// is there and every replica sees it, so that its lead is time during which it is published, all of it. A ring's first
+    /// key signs without a lead.
     pub(super) fn next_label(&self, ring: &Ring) -> Label {
         let keys = || ring.standings().map(|standing| &standing.key);
         let newest = keys().map(|key| key.created).max();
-        let ahead = newest.map_or(Duration::ZERO, |_| self.settings.generation);
+        let slowest = Duration::from_millis(self.slowest.load(Ordering::Relaxed));
+        let needed = self.settings.generation.max(2 * slowest);
+        let ahead = newest.map_or(Duration::ZERO, |_| needed);
         let created = self.clock.second_after(ahead);
         Label {
             ring: ring.name().clone(),
@@ -163,14 +169,38 @@ impl Keyring {
         }
     }
 
-    pub(super) async fn make(&self, label: &Label) -> Result<StoredKey, Error> {
-        let made = self.device.generate(label).await?;
-        self.list_again().await?;
-        if label.generation > 1 && self.clock.now() > label.created {
-            let late_by = self.clock.now() - label.created;
-            tracing::warn!(ring = %label.ring, late_by, "making a key took longer than [lifecycle] generation: its lead is shortened");
+    /// Makes the next key of a ring. One that was not there by its `created`, whatever held it up, is never to sign, for
+    /// relying parties would know it for less than its lead: it is said to be late, and another one is made.
+    pub(super) async fn make(&self, ring: &str) -> Result<StoredKey, Error> {
+        let mut tries = 0;
+        loop {
+            let snapshot = self.known(ring)?;
+            let label = self.next_label(snapshot.ring(ring).ok_or(Error::NotAllowed)?);
+            let begun = self.clock.now_millis();
+            let made = self.device.generate(&label).await?;
+            self.list_again().await?;
+            tries += 1;
+            // A ring's first key has no lead to be cut short.
+            if label.generation == 1 || self.clock.now() <= label.created {
+                return Ok(made);
+            }
+            let took = self.clock.now_millis().saturating_sub(begun).unsigned_abs();
+            self.slowest.fetch_max(took, Ordering::Relaxed);
+            tracing::warn!(ring = %label.ring, milliseconds = took, "making a key took longer than [lifecycle] generation: it never signs");
+            let late = inventory::late(&made, self.clock.now());
+            let known = self.snapshot_full();
+            // The listing may have said so already.
+            if known
+                .standing(&late.kid)
+                .is_none_or(|(_, standing)| standing.reason != late.reason.as_str())
+            {
+                self.device.bury(&late).await?;
+                self.list_again().await?;
+            }
+            if tries == MOST_TRIES {
+                return Ok(made);
+            }
         }
-        Ok(made)
     }
 
     fn known(&self, ring: &str) -> Result<std::sync::Arc<Snapshot>, Error> {

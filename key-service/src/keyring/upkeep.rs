@@ -70,7 +70,7 @@ impl Keyring {
         }
         let due = schedule::due(ring.standings(), ring.settings().period, now);
         if due.is_some_and(|at| at <= now) && super::rotation::may_rotate(ring).is_ok() {
-            let made = self.make(&self.next_label(ring)).await?;
+            let made = self.make(name).await?;
             let kid = super::key::kid(&made);
             let generation = made.label.generation;
             tracing::info!(ring = %name, kid = %kid, generation, "key made by schedule");
@@ -82,7 +82,7 @@ impl Keyring {
     pub(super) async fn list_again(&self) -> Result<(), Error> {
         let begun = self.clock.now();
         let listing = self.device.list().await?;
-        let slack = super::rotation::ahead(&self.settings).saturating_add(self.settings.skew);
+        let slack = (self.settings.skew, super::rotation::ahead(&self.settings));
         let late = {
             let mut view = self.view();
             let strange = listing.strange.len();

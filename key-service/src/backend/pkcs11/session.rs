@@ -13,7 +13,7 @@ use super::open::{Open, Signed};
 use super::patience::patiently;
 use super::token::{Token, close};
 use super::watchdog::Pulse;
-use super::{listing, mechanism, trial};
+use super::{announce, listing, mechanism, trial};
 use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 use crate::backend::device::CANARY;
 use crate::backend::{
@@ -226,6 +226,7 @@ impl Session for Conversation {
         if signs(&key) {
             self.token.shows_keys(true);
         }
+        announce::soon(&self.token);
         Ok(key)
     }
 
@@ -243,7 +244,9 @@ impl Session for Conversation {
             ];
             open.session.create_object(&object)?;
             Ok(())
-        })
+        })?;
+        announce::soon(&self.token);
+        Ok(())
     }
 
     fn destroy(&self, key: &KeyId) -> Result<(), Error> {
@@ -252,6 +255,7 @@ impl Session for Conversation {
         self.alone(|open| Ok(object::destroy(&open.session, key)?))?;
         // It may have been the last one: the next listing says.
         self.token.shows_keys(false);
+        announce::soon(&self.token);
         Ok(())
     }
 

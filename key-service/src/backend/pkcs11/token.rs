@@ -24,7 +24,7 @@ use super::error::Failure;
 use super::open::Open;
 use super::patience::{is_failure, patiently};
 use super::watchdog::Pulse;
-use super::{Settings, error, trial};
+use super::{Settings, announce, error, trial};
 use crate::backend::{Error, Facts, State};
 
 /// The longest PIN file, in octets.
@@ -46,6 +46,8 @@ pub(super) struct Token {
     anchor: Mutex<Option<Session>>,
     /// Whether a key of ours was ever seen in it.
     has_keys: AtomicBool,
+    /// `None`: what one process writes, all others see.
+    pub(super) announcements: Option<announce::Due>,
 }
 
 /// What a re-initialisation replaces.
@@ -93,7 +95,7 @@ impl Token {
             }
             found
         };
-        let (slot, _) = patiently(look, |_| is_ours)?;
+        let (slot, about) = patiently(look, |_| is_ours)?;
         let token = Token {
             settings: settings.clone(),
             copies: Copies::new(settings.session_copies),
@@ -105,6 +107,7 @@ impl Token {
             is_up: AtomicBool::new(true),
             anchor: Mutex::new(None),
             has_keys: AtomicBool::new(false),
+            announcements: announce::is_needed(about.model()).then(announce::Due::default),
         };
         let session = || token.session(slot).map_err(Error::from);
         token.anchor(Some(patiently(session, is_failure)?));
