@@ -11,6 +11,7 @@ pub mod backend;
 mod caretaker;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod error;
 pub mod hardening;
 pub mod jwe;

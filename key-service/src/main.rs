@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use key_service::audit::OpenError;
 use key_service::config::Config;
 use key_service::serve::{Running, Service, StartError};
-use key_service::{admin, audit, backend};
+use key_service::{admin, audit, backend, doctor};
 use key_service::{hardening, log};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,6 +70,12 @@ enum Command {
         #[command(subcommand)]
         command: audit::command::Command,
     },
+    /// Says what a home of keys can do, by trying, and the configuration to use; asks no service. Exit codes: 0, the
+    /// service can be run with it; 1, it cannot
+    Doctor {
+        #[command(flatten)]
+        options: doctor::Options,
+    },
 }
 
 /// Why the program ends without success: the sentence and the code.
@@ -98,6 +104,10 @@ fn main() -> ExitCode {
                 Err(error) => Err(Failure(error.to_string(), error.code())),
             }
         }
+        Command::Doctor { options } => match examine(&options) {
+            Ok(code) => return ExitCode::from(code),
+            Err(failure) => Err(failure),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -180,6 +190,13 @@ fn give_up(running: Running) -> Failure {
     });
     let sentence = "a call into the PKCS#11 module did not end within [backend] hang_limit";
     Failure(sentence.to_owned(), HUNG)
+}
+
+fn examine(options: &doctor::Options) -> Result<u8, Failure> {
+    // It reads a PIN, and is no service: whoever may, runs it.
+    hardening::harden(true).map_err(|refused| Failure(refused.to_string(), 1))?;
+    doctor::run(options, &mut std::io::stdout().lock())
+        .map_err(|error| Failure(error.to_string(), error.code()))
 }
 
 fn administer(config: &Path, command: admin::Command, json: bool) -> Result<(), Failure> {

@@ -1,9 +1,11 @@
 //! The asynchronous face of the keys' home.
 //!
 //! A hand-off to another thread costs more than an ECDSA signature in software, so a backend that may be called by
-//! many threads at once is called where the caller stands; a PKCS#11 module is called by lanes.
+//! many threads at once is called where the caller stands; a PKCS#11 module is called by lanes, and a home whose calls
+//! wait by threads that may wait.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +14,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use super::pool::Pool;
 use super::{
     Error, Facts, KeyId, Label, Listing, Peer, SecretBytes, Session, StoredKey, Tombstone,
 };
@@ -83,8 +86,38 @@ pub struct Device {
 
 #[derive(Clone)]
 enum Execution {
-    Inline(Arc<software::Directory>),
+    Inline(Arc<dyn Session + Send + Sync>),
     Lanes(Arc<pkcs11::Lanes>),
+    Threads(Arc<Pool>),
+}
+
+/// How a home is called that [`Device::over`] is given.
+#[derive(Debug, Clone, Copy)]
+pub enum Calls {
+    /// Where the caller stands: each takes microseconds.
+    Inline,
+    /// On threads, because each may wait.
+    Threads {
+        /// How many are under way at once.
+        at_once: NonZeroUsize,
+        /// How many may wait for their turn; more are refused.
+        queue: usize,
+    },
+}
+
+impl Execution {
+    /// Asks elsewhere, or here where that costs less.
+    async fn ask<T: Send + 'static>(
+        &self,
+        deadline: Option<Instant>,
+        ask: impl FnOnce(&dyn Session) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        match self {
+            Execution::Inline(session) => ask(&**session),
+            Execution::Lanes(lanes) => lanes.ask(deadline, ask).await,
+            Execution::Threads(pool) => pool.ask(deadline, ask).await,
+        }
+    }
 }
 
 impl std::fmt::Debug for Device {
@@ -117,6 +150,21 @@ impl Device {
         })
     }
 
+    /// A home that was opened by whoever wrote its backend.
+    #[must_use]
+    pub fn over(facts: Facts, session: Arc<dyn Session + Send + Sync>, calls: Calls) -> Device {
+        let execution = match calls {
+            Calls::Inline => Execution::Inline(session),
+            Calls::Threads { at_once, queue } => {
+                Execution::Threads(Arc::new(Pool::new(session, at_once, queue)))
+            }
+        };
+        Device {
+            facts: Arc::new(facts),
+            execution,
+        }
+    }
+
     /// What was found out when it was opened.
     #[must_use]
     pub fn facts(&self) -> &Facts {
@@ -129,6 +177,7 @@ impl Device {
         match &self.execution {
             Execution::Inline(_) => State::Up,
             Execution::Lanes(lanes) => lanes.state(),
+            Execution::Threads(pool) => pool.state(),
         }
     }
 
@@ -171,6 +220,7 @@ impl Device {
         match &self.execution {
             Execution::Inline(_) => 0,
             Execution::Lanes(lanes) => lanes.queue_length(),
+            Execution::Threads(pool) => pool.queue_length(),
         }
     }
 
@@ -237,9 +287,9 @@ impl Device {
     ) -> Result<Vec<u8>, Error> {
         match &self.execution {
             Execution::Inline(session) => session.sign(key, algorithm, &input),
-            Execution::Lanes(lanes) => {
+            elsewhere => {
                 let key = key.clone();
-                lanes
+                elsewhere
                     .ask(deadline, move |session| {
                         session.sign(&key, algorithm, &input)
                     })
@@ -261,9 +311,9 @@ impl Device {
     ) -> Result<SecretBytes, Error> {
         match &self.execution {
             Execution::Inline(session) => session.unwrap_key(key, algorithm, &ciphertext),
-            Execution::Lanes(lanes) => {
+            elsewhere => {
                 let key = key.clone();
-                lanes
+                elsewhere
                     .ask(deadline, move |session| {
                         session.unwrap_key(&key, algorithm, &ciphertext)
                     })
@@ -284,9 +334,9 @@ impl Device {
     ) -> Result<SecretBytes, Error> {
         match &self.execution {
             Execution::Inline(session) => session.agree(key, &peer),
-            Execution::Lanes(lanes) => {
+            elsewhere => {
                 let key = key.clone();
-                lanes
+                elsewhere
                     .ask(deadline, move |session| session.agree(&key, &peer))
                     .await
             }
@@ -305,9 +355,9 @@ impl Device {
     ) -> Result<Vec<u8>, Error> {
         match &self.execution {
             Execution::Inline(session) => session.mac(key, &input),
-            Execution::Lanes(lanes) => {
+            elsewhere => {
                 let key = key.clone();
-                lanes
+                elsewhere
                     .ask(deadline, move |session| session.mac(&key, &input))
                     .await
             }
@@ -328,9 +378,9 @@ impl Device {
     ) -> Result<Vec<u8>, Error> {
         match &self.execution {
             Execution::Inline(session) => session.seal(key, &nonce, &aad, &plaintext),
-            Execution::Lanes(lanes) => {
+            elsewhere => {
                 let key = key.clone();
-                lanes
+                elsewhere
                     .ask(deadline, move |session| {
                         session.seal(&key, &nonce, &aad, &plaintext)
                     })
@@ -353,9 +403,9 @@ impl Device {
     ) -> Result<SecretBytes, Error> {
         match &self.execution {
             Execution::Inline(session) => session.unseal(key, &nonce, &aad, &sealed),
-            Execution::Lanes(lanes) => {
+            elsewhere => {
                 let key = key.clone();
-                lanes
+                elsewhere
                     .ask(deadline, move |session| {
                         session.unseal(&key, &nonce, &aad, &sealed)
                     })
@@ -377,6 +427,7 @@ impl Device {
                     .unwrap_or_else(|_| Err(Error::Device("a panic in the backend".to_owned())))
             }
             Execution::Lanes(lanes) => lanes.write(ask).await,
+            Execution::Threads(pool) => pool.ask(None, ask).await,
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Where key material lives: one trait, one folder for each kind of home, one contract test for all of them.
 //!
 //! A backend is blocking and knows nothing of rings, policy or JOSE headers. [`Device`] gives the rest of the
-//! service an asynchronous face: it calls a backend inline where that costs less than a hand-off (software), or
-//! through lanes, threads that each own one session (PKCS#11).
+//! service an asynchronous face: it calls a backend inline where that costs less than a hand-off (software),
+//! through lanes, threads that each own one session (PKCS#11), or on threads that may wait (a remote home).
+//! How to write one is in `README.md` beside this file.
 
 mod device;
+pub mod examination;
 mod peer;
 pub mod pkcs11;
+mod pool;
 mod record;
 mod rsa_bits;
 pub mod software;
@@ -18,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, RingName, SignatureAlgorithm};
 
-pub use device::{Device, Settings, State};
+pub use device::{Calls, Device, Settings, State};
 pub use peer::{Peer, Point};
 pub use rsa_bits::RsaBits;
 

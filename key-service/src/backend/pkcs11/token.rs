@@ -61,24 +61,7 @@ pub(super) struct World {
 impl Token {
     pub(super) fn open(settings: &Settings) -> Result<Token, Error> {
         let path = &settings.module;
-        if !path.is_absolute() {
-            return Err(Error::Unusable(format!(
-                "the module must be an absolute path, not {}",
-                path.display()
-            )));
-        }
-        if !path.exists() {
-            return Err(Error::Unusable(format!(
-                "there is no PKCS#11 module {}",
-                path.display()
-            )));
-        }
-        let module = Pkcs11::new(path).map_err(|error| {
-            Error::Unusable(format!(
-                "cannot load the module {}: {error}",
-                path.display()
-            ))
-        })?;
+        let module = load(path)?;
         let does_not_start = |error: ModuleError| {
             Error::Unusable(format!(
                 "the module {} does not start: {error}",
@@ -317,6 +300,28 @@ pub(super) fn close(session: Session) {
 #[allow(clippy::needless_pass_by_value)]
 pub(super) fn failed(error: ModuleError) -> Error {
     Error::Device(error.to_string())
+}
+
+/// Loads a module, which is not started yet.
+pub(super) fn load(path: &Path) -> Result<Pkcs11, Error> {
+    if !path.is_absolute() {
+        return Err(Error::Unusable(format!(
+            "the module must be an absolute path, not {}",
+            path.display()
+        )));
+    }
+    if !path.exists() {
+        return Err(Error::Unusable(format!(
+            "there is no PKCS#11 module {}",
+            path.display()
+        )));
+    }
+    Pkcs11::new(path).map_err(|error| {
+        Error::Unusable(format!(
+            "cannot load the module {}: {error}",
+            path.display()
+        ))
+    })
 }
 
 /// Starts the module; `false` where somebody in this process did so before.
