@@ -112,7 +112,10 @@ impl Examination {
             matches!(tried.algorithm, RingAlgorithm::Signature(_)) && tried.outcome.is_ok()
         };
         self.algorithms.iter().any(signs)
-            && self.findings.iter().all(|it| it.is_good || !it.is_essential)
+            && self
+                .findings
+                .iter()
+                .all(|it| it.is_good || !it.is_essential)
     }
 
     /// Whether an algorithm did what it should.

@@ -16,7 +16,10 @@ const RINGS: &[(&str, &[RingAlgorithm])] = &[
     // OpenID Connect Core §15.1: every provider has it.
     ("id-token", &[SIGN_RS256]),
     ("id-token", &[SIGN_ES256]),
-    ("id-token", &[RingAlgorithm::Signature(SignatureAlgorithm::EdDsa)]),
+    (
+        "id-token",
+        &[RingAlgorithm::Signature(SignatureAlgorithm::EdDsa)],
+    ),
     ("access-token", &[SIGN_ES256, SIGN_RS256]),
     (
         "request-object",
@@ -48,7 +51,8 @@ pub(super) fn paste(report: &Report) -> Option<String> {
         backend.insert("lanes".to_owned(), Value::Integer(lanes));
     }
     let mut text = String::from("[backend]\n");
-    for (key, value) in &backend {
+    let kind = backend.remove_entry("kind");
+    for (key, value) in kind.into_iter().chain(backend) {
         // Writing to memory cannot fail.
         let _ = writeln!(text, "{key} = {value}");
     }

@@ -140,7 +140,10 @@ fn configured(path: &Path, plan: &Plan) -> Result<Report, Error> {
             let examination = examine(settings, plan)?;
             let is_it = |shown: &&Shown| {
                 shown.label == settings.token
-                    && settings.serial.as_ref().is_none_or(|it| *it == shown.serial)
+                    && settings
+                        .serial
+                        .as_ref()
+                        .is_none_or(|it| *it == shown.serial)
             };
             Ok(Report {
                 place: settings.module.display().to_string(),

@@ -155,7 +155,9 @@ async fn bury(device: &Device) -> Result<(), Error> {
     device.bury(&tombstone).await?;
     match device.list().await?.tombstones.contains(&tombstone) {
         true => Ok(()),
-        false => Err(Error::Device("one that was written is not listed".to_owned())),
+        false => Err(Error::Device(
+            "one that was written is not listed".to_owned(),
+        )),
     }
 }
 

@@ -9,9 +9,9 @@ use crate::backend::{Label, StoredKey, Tombstone};
 use crate::error::Error;
 
 use super::Keyring;
-use super::{inventory, schedule};
 use super::state::{self, Lifecycle, Seen, Standing, State};
 use super::{Ring, Settings, Snapshot};
+use super::{inventory, schedule};
 
 /// The most keys of a ring that wait to sign, the standby included: each is published, and a device has room for so many.
 const MOST_WAITING: usize = 8;

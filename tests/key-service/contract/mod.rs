@@ -1,19 +1,22 @@
 //! S0-1, S0-5: what every home of keys must do alike, and a token is one that no private key leaves. The same checks over
-//! software keys and over tokens of SoftHSM and of kryoptic, each with what it is known not to do; results are checked by
-//! other people's code.
+//! software keys, tokens of SoftHSM and of kryoptic, each with what it is known not to do, and the backend of the page on
+//! writing one; results are checked by other people's code.
 
 mod results;
+pub(crate) mod worked;
 
 use std::collections::HashSet;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use key_service::algorithm::{RingAlgorithm, SignatureAlgorithm};
 use key_service::backend::{
-    Device, Error, KeyId, Label, Settings, StoredKey, Tombstone, TombstoneReason,
+    Calls, Device, Error, KeyId, Label, Settings, StoredKey, Tombstone, TombstoneReason,
 };
 use key_service::signature;
 use support::kryoptic::Kryoptic;
@@ -88,6 +91,60 @@ async fn a_kryoptic_token_with_copies_keeps_the_contract() {
     keeps_the_contract(device, || Device::open(&settings).unwrap()).await;
 }
 
+/// S0-5: what the page on writing a backend leads to, called in each of the two ways.
+#[tokio::test]
+async fn the_backend_of_the_page_keeps_the_contract() {
+    let threads = Calls::Threads {
+        at_once: NonZeroUsize::new(4).unwrap(),
+        queue: 200,
+    };
+    for calls in [Calls::Inline, threads] {
+        let memory = Arc::new(worked::Memory::default());
+        let open = || Device::over(worked::facts(), memory.clone(), calls);
+        keeps_the_contract(open(), open).await;
+    }
+}
+
+/// A home whose calls wait refuses what it has no room for, and says that it is down when it is.
+#[tokio::test]
+async fn a_home_that_waits_has_an_end_of_its_queue() {
+    let (held, free) = std::sync::mpsc::channel::<()>();
+    let free = std::sync::Mutex::new(free);
+    let memory = worked::Memory::making(move |_| free.lock().unwrap().recv().unwrap());
+    let calls = Calls::Threads {
+        at_once: NonZeroUsize::MIN,
+        queue: 1,
+    };
+    let device = Device::over(worked::facts(), Arc::new(memory), calls);
+    let first = tokio::spawn({
+        let device = device.clone();
+        async move { make(&device, RingAlgorithm::Seal).await }
+    });
+    let second = tokio::spawn({
+        let device = device.clone();
+        async move {
+            let soon = Some(Instant::now());
+            let (nobody, input) = (KeyId(vec![0; 16].into()), Bytes::from_static(INPUT));
+            device.mac(&nobody, input, soon).await
+        }
+    });
+    while device.queue_length() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(matches!(device.list().await, Err(Error::QueueFull)));
+    held.send(()).unwrap();
+    first.await.unwrap();
+    let late = second.await.unwrap();
+    assert!(matches!(late, Err(Error::DeadlinePassed)), "{late:?}");
+    assert_eq!(device.list().await.unwrap().keys.len(), 1);
+    // The other end is gone: the call ends with a panic, and the device goes on.
+    drop(held);
+    let label = "k1/seal/A256GCM/2/1".parse().unwrap();
+    let failed = device.generate(&label).await;
+    assert!(matches!(failed, Err(Error::Device(_))), "{failed:?}");
+    assert_eq!(device.list().await.unwrap().keys.len(), 1);
+}
+
 fn software(folder: &Path) -> Settings {
     let passphrase = folder.join("passphrase");
     softhsm::write_secret(&passphrase, "correct horse battery staple\n");
@@ -156,7 +213,7 @@ pub(crate) async fn make(device: &Device, algorithm: RingAlgorithm) -> StoredKey
     };
     let key = device.generate(&label).await.unwrap();
     assert_eq!(key.label, label);
-    assert_eq!(key.id.0.len(), 16);
+    assert!(!key.id.0.is_empty());
     assert_eq!(key.defects, [""; 0], "{label}");
     let is_secret = matches!(algorithm, RingAlgorithm::Seal | RingAlgorithm::Mac);
     assert_eq!(key.public.is_none(), is_secret);

@@ -18,10 +18,10 @@ use cryptoki::slot::Slot;
 use self::trials::Bench;
 use super::patience::{is_failure, patiently};
 use super::token::{Token, close, failed, initialize, load};
-use super::{Settings, mechanism, trial};
+use super::{Settings, mechanism};
 use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
-use crate::backend::examination::{Examination, Finding, Plan, Tried};
 use crate::backend::Error;
+use crate::backend::examination::{Examination, Finding, Plan, Tried};
 
 /// CKA_LABEL of everything that an examination makes in a token.
 const LABEL: &str = "signet-doctor";
@@ -59,7 +59,10 @@ pub(crate) struct Shown {
 pub(crate) fn look(path: &Path) -> Result<Look, Error> {
     let module = load(path)?;
     let is_ours = initialize(&module).map_err(|error| {
-        Error::Unusable(format!("the module {} does not start: {error}", path.display()))
+        Error::Unusable(format!(
+            "the module {} does not start: {error}",
+            path.display()
+        ))
     })?;
     let about = module.get_library_info().map_err(failed)?;
     let mut tokens = Vec::new();

@@ -119,7 +119,10 @@ fn compare(found: &mut Examination) {
         let (Some(key), Some(copy)) = (best(Kind::TokenKey), best(Kind::SessionCopy)) else {
             continue;
         };
-        let detail = format!("of {algorithm} sign {:.1} times as fast as the token's key", copy / key);
+        let detail = format!(
+            "of {algorithm} sign {:.1} times as fast as the token's key",
+            copy / key
+        );
         found.findings.push(Finding::good("session copies", detail));
     }
 }

@@ -7,9 +7,9 @@ use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 
 use super::super::error::Failure;
+use super::super::mechanism;
 use super::super::object::{self, Design, Handles};
 use super::super::token::{Token, close};
-use super::super::mechanism;
 use super::{LABEL, another, sweep};
 use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 use crate::backend::examination::{Examination, Finding};
@@ -45,8 +45,7 @@ impl Bench<'_> {
         algorithm: RingAlgorithm,
     ) -> Result<([u8; 16], Handles), Failure> {
         let mut id = [0; 16];
-        aws_lc_rs::rand::fill(&mut id)
-            .map_err(|_| Error::Device("no random octets".to_owned()))?;
+        aws_lc_rs::rand::fill(&mut id).map_err(|_| Error::Device("no random octets".to_owned()))?;
         let handles = object::generate(session, &design(algorithm, Some((LABEL, &id))))?;
         Ok((id, handles))
     }
@@ -66,7 +65,9 @@ impl Bench<'_> {
             note(found, "CKA_SIGN", || self.is_kept_from_signing(can, cannot));
         }
         if found.can(RS256) {
-            note(found, "CKA_ALLOWED_MECHANISMS", || self.keeps_to_mechanisms());
+            note(found, "CKA_ALLOWED_MECHANISMS", || {
+                self.keeps_to_mechanisms()
+            });
         }
         if found.can(ES256) {
             note(found, "digest length", || self.counts_digests());
@@ -93,7 +94,10 @@ impl Bench<'_> {
         let (_, private) = self.passing(algorithm)?;
         let wanted = [AttributeType::Value, AttributeType::PrivateExponent];
         // A refusal is what is wanted.
-        let told = self.session.get_attributes(private, &wanted).unwrap_or_default();
+        let told = self
+            .session
+            .get_attributes(private, &wanted)
+            .unwrap_or_default();
         let is_told = told.iter().any(|attribute| match attribute {
             Attribute::Value(value) | Attribute::PrivateExponent(value) => !value.is_empty(),
             _ => false,
@@ -135,11 +139,14 @@ impl Bench<'_> {
             Attribute::Sign(true),
             Attribute::AllowedMechanisms(vec![MechanismType::RSA_PKCS_PSS]),
         ];
-        let made =
-            self.session
-                .generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private);
+        let made = self
+            .session
+            .generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private);
         let Ok((_, key)) = made else {
-            return Ok(Finding::odd(NAME, "not known here (the service does not use it)"));
+            return Ok(Finding::odd(
+                NAME,
+                "not known here (the service does not use it)",
+            ));
         };
         Ok(
             match mechanism::sign(self.session, key, SignatureAlgorithm::Rs256, b"doctor") {
@@ -164,7 +171,9 @@ impl Bench<'_> {
     fn ed25519_point(&self) -> Result<Finding, Failure> {
         let (public, _) = self.passing(EDDSA)?;
         let public = public.ok_or(Error::NoSuchKey)?;
-        let told = self.session.get_attributes(public, &[AttributeType::EcPoint])?;
+        let told = self
+            .session
+            .get_attributes(public, &[AttributeType::EcPoint])?;
         Ok(match told.as_slice() {
             [Attribute::EcPoint(point)] if point.len() == 32 => {
                 Finding::good("Ed25519 point", "the 32 octets themselves")
@@ -216,8 +225,8 @@ impl Bench<'_> {
         }
         let object = self.session.find_objects(&name)?[0];
         let other = [Attribute::Value(b"changed".to_vec())];
-        let is_changed = self.session.update_attributes(object, &other).is_ok()
-            && read(self.session)? == other;
+        let is_changed =
+            self.session.update_attributes(object, &other).is_ok() && read(self.session)? == other;
         Ok(match is_changed {
             false => Finding::good("CKO_DATA", "held, and its value cannot be changed"),
             true => Finding::good(
@@ -285,7 +294,6 @@ impl Bench<'_> {
             ));
         }
     }
-
 }
 
 /// Writes down what a trial shows, or why there is none.
