@@ -27,6 +27,7 @@ mod hybrid;
 mod id_token;
 mod introspection;
 mod jwe;
+mod kill_switch;
 mod lifetimes;
 mod login;
 mod logout;

@@ -1,5 +1,6 @@
 //! How fast a token signs: with the key itself, and with a copy of it that lives in a session.
 
+use cryptoki::error::Error as ModuleError;
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
 
@@ -57,7 +58,11 @@ fn with_key(
     match copy(bench.session, key) {
         Ok(_) => kinds.push(Kind::SessionCopy),
         Err(error) => {
-            let reason = format!("none of {algorithm}: {error}");
+            // The crate's own words go on for lines.
+            let reason = match error {
+                ModuleError::Pkcs11(value, _) => format!("none of {algorithm}: {value:?}"),
+                other => format!("none of {algorithm}: {other}"),
+            };
             found.findings.push(Finding::odd("session copies", reason));
         }
     }
