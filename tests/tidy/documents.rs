@@ -74,6 +74,38 @@ fn key(line: &str) -> Option<&str> {
     key.bytes().all(plain).then_some(key)
 }
 
+/// S0-5: whoever writes a backend is told what each method and each error is for.
+#[test]
+fn the_page_on_backends_has_every_method() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("it is there");
+    let source = read("key-service/src/backend/mod.rs");
+    let page = read("key-service/src/backend/README.md");
+    let (_, of_trait) = source
+        .split_once("pub trait Session {")
+        .expect("the trait is there");
+    let methods = of_trait.lines().filter_map(|line| {
+        let (name, _) = line.trim_start().strip_prefix("fn ")?.split_once('(')?;
+        Some(format!("| `{name}` |"))
+    });
+    let (_, of_error) = source
+        .split_once("pub enum Error {")
+        .expect("the errors are there");
+    let (of_error, _) = of_error.split_once("\n}").expect("they have an end");
+    let errors = of_error.lines().filter_map(|line| {
+        let name = line.strip_prefix("    ")?.trim_end_matches(',');
+        let name = name.split('(').next()?;
+        let is_name = name.bytes().all(|octet| octet.is_ascii_alphabetic());
+        (is_name && !name.is_empty()).then(|| format!("| `{name}"))
+    });
+    let rows: Vec<String> = methods.chain(errors).collect();
+    assert!(rows.len() > 16, "{rows:?}");
+    let missing = rows
+        .into_iter()
+        .filter(|row| !page.contains(row))
+        .collect::<Vec<_>>();
+    none("the page on backends has a row for each", &missing);
+}
+
 #[test]
 fn links_of_the_documents_lead_somewhere() {
     let documents = [
@@ -84,6 +116,7 @@ fn links_of_the_documents_lead_somewhere() {
         "deploy/README.md",
         "deploy/config/REFERENCE.md",
         "key-service/README.md",
+        "key-service/src/backend/README.md",
         "tests/bench/README.md",
     ];
     let mut broken = Vec::new();

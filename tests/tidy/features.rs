@@ -62,9 +62,7 @@ const PENDING: &[(&str, &str)] = &[
         "K-4",
         "seeds of one-time codes and the sealed state of second factors: with the second factors",
     ),
-    ("K-6", "doctor: with the second kind of token"),
     ("K-7", "Kubernetes: with deployment"),
-    ("K-8", "the runbook of the kill switch: with the audit"),
     (
         "O-*",
         "deployment and operation: charts, dashboards, traces",
