@@ -48,8 +48,9 @@ name = "{RING}"
 async fn no_key_signs_that_came_too_late() {
     // How long each key takes, in seconds, and how many keys of how many came too late after the start, after one
     // rotation and after another.
+    type Row = (&'static str, &'static [i64], [(usize, usize); 3]);
     #[rustfmt::skip]
-    let rows: &[(&str, &[i64], [(usize, usize); 3])] = &[
+    let rows: &[Row] = &[
         ("never late", &[0, 1, 9, 9], [(0, 2), (0, 3), (0, 4)]),
         ("a first key signs at once", &[500, 1, 1, 1], [(0, 2), (0, 3), (0, 4)]),
         ("the standby is made again", &[0, 25, 25, 25, 25], [(1, 3), (1, 4), (1, 5)]),

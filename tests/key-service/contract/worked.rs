@@ -27,8 +27,10 @@ pub(crate) struct Memory {
     keys: Mutex<HashMap<KeyId, Arc<Held>>>,
     tombstones: Mutex<Vec<Tombstone>>,
     /// Called before a key that was made is told of: what may take time.
-    making: Option<Box<dyn Fn(&Label) + Send + Sync>>,
+    making: Option<Making>,
 }
+
+type Making = Box<dyn Fn(&Label) + Send + Sync>;
 
 struct Held {
     stored: StoredKey,
@@ -38,7 +40,7 @@ struct Held {
 enum Material {
     Sign(EcdsaKeyPair),
     Seal(LessSafeKey),
-    Mac(hmac::Key),
+    Mac(Box<hmac::Key>),
 }
 
 pub(crate) fn facts() -> Facts {
@@ -112,7 +114,7 @@ impl Session for Memory {
             }
             RingAlgorithm::Mac => {
                 let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
-                (Material::Mac(key), None)
+                (Material::Mac(Box::new(key)), None)
             }
             _ => return Err(Error::Unsupported),
         };

@@ -269,7 +269,7 @@ impl Bench<'_> {
             made.map_err(Error::from)
         };
         let refused = std::thread::scope(|scope| {
-            let makers: Vec<_> = (0..MAKERS).map(|_| scope.spawn(&make)).collect();
+            let makers: Vec<_> = (0..MAKERS).map(|_| scope.spawn(make)).collect();
             let outcomes = makers.into_iter().map(|maker| match maker.join() {
                 Ok(outcome) => outcome.err(),
                 Err(_) => Some(Error::Device("a panic".to_owned())),
