@@ -226,7 +226,7 @@ fn what_cannot_be_examined_is_told_with_what_is_there() {
             "another label",
             &[module[0], module[1], "--token", "Signet"],
             1,
-            "shows \"signet\" (slot",
+            "\"signet\" (slot",
         ),
         (
             "another slot",
