@@ -11,8 +11,10 @@ use key_service::doctor;
 use key_service::serve::Service;
 use pki::Authority;
 use serde_json::Value;
+use support::kryoptic::Kryoptic;
 use support::softhsm::{self, SoftHsm};
 
+use crate::device_faults::faulty;
 use crate::running::write_certificate;
 
 #[derive(Debug, Parser)]
@@ -162,7 +164,95 @@ fn a_token_is_examined_and_left_as_it_was() {
     assert!(text.contains("Nothing was tried"), "{text}");
 }
 
-/// A session that does not log in: SoftHSM shows it what is not private.
+/// kryoptic 1.5.4: what it does otherwise than SoftHSM.
+#[test]
+fn another_kind_of_token_is_told_from_it() {
+    let name = "doctor::another_kind_of_token_is_told_from_it";
+    let Some(kryoptic) = Kryoptic::in_own_process(name) else {
+        return;
+    };
+    let token = kryoptic.token("signet", "1234");
+    let (module, pin) = (&token.module, &token.pin_file);
+    let module = ["--module", module.to_str().unwrap(), "--token", "signet"];
+    let with_pin = ["--pin-file", pin.to_str().unwrap(), "--seconds", "0.2"];
+    let answer = json(&[&module[..], &with_pin, &["--lanes", "1"]].concat());
+    assert_eq!(working(&answer).len(), 18);
+    for (name, said) in [
+        ("key attributes", "never extractable"),
+        ("CKA_SENSITIVE", "honoured"),
+        ("CKA_SIGN", "false is honoured"),
+        ("CKA_ALLOWED_MECHANISMS", "honoured"),
+        ("Ed25519 point", "the 32 octets"),
+        ("CKO_DATA", "held"),
+        ("other sessions", "seen at once"),
+        ("keys made at once", ""),
+        ("session copies", "times as fast"),
+    ] {
+        let detail = finding(&answer, name);
+        assert!(detail.contains(said), "{name}: {detail}");
+    }
+    let speed = answer["speed"].as_array().unwrap();
+    let copies = speed.iter().filter(|it| it["key"] == "session copy");
+    assert_eq!(copies.count(), 2, "{speed:?}");
+    assert_eq!(answer["left"], serde_json::json!([]));
+}
+
+#[test]
+fn a_token_that_fails_is_told_and_cleaned_up() {
+    let name = "doctor::a_token_that_fails_is_told_and_cleaned_up";
+    let Some(softhsm) = SoftHsm::in_own_process(name) else {
+        return;
+    };
+    let (control, token) = faulty(&softhsm.token("signet", "1234"));
+    let wrong = softhsm.secret("wrong", "9999");
+    let module = ["--module", token.module.to_str().unwrap()];
+    let quick = ["--lanes", "1", "--seconds", "0.05", "--pin-file"];
+    let with_pin = |pin: &Path| {
+        let pin = pin.to_str().unwrap().to_owned();
+        let arguments = module.iter().chain(&quick).map(ToString::to_string);
+        arguments.chain([pin]).collect::<Vec<String>>()
+    };
+    let examine = || {
+        let arguments = with_pin(&token.pin_file);
+        json(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    #[rustfmt::skip]
+    let rows = [
+        ("no copies", "C_CopyObject error 0x54", true, "session copies", "none of RS256: FunctionNotSupported"),
+        ("no records", "C_CreateObject error 0x54", false, "CKO_DATA", "no key could be revoked"),
+        ("no signatures", "C_Sign error 0x30", false, "CKO_DATA", "held"),
+        ("no second key", "C_GenerateKeyPair error 0x31 after 14", true, "CKO_DATA", "held"),
+    ];
+    for (row, fault, is_usable, name, said) in rows {
+        control.set(fault).unwrap();
+        let answer = examine();
+        control.clear().unwrap();
+        assert_eq!(answer["usable"], is_usable, "{row}: {answer}");
+        let detail = finding(&answer, name);
+        assert!(detail.contains(said), "{row}: {detail}");
+        assert_eq!(answer["left"], serde_json::json!([]), "{row}");
+        assert_eq!(objects(), 0, "{row}");
+    }
+    // What it cannot take away it names, and the next one does.
+    control.set("C_DestroyObject error 0x30").unwrap();
+    let answer = examine();
+    control.clear().unwrap();
+    let left = answer["left"].as_array().unwrap();
+    assert!(
+        left.len() > 2 && left[0].as_str().unwrap().contains("signet-doctor"),
+        "{answer}"
+    );
+    assert!(objects() > 0);
+    assert!(!finding(&examine(), "leftovers").is_empty());
+    assert_eq!(objects(), 0);
+
+    let tries = control.calls("C_Login");
+    let arguments = with_pin(&wrong);
+    let (code, said) = doctor(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((code, control.calls("C_Login")), (1, tries + 1), "{said}");
+}
+
+/// A session beside the doctor's.
 fn session() -> cryptoki::session::Session {
     use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
     use cryptoki::session::UserType;

@@ -2,25 +2,25 @@
 //! them does not see is missing from what relying parties get of it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use key_service::backend::{Device, Label};
-use support::softhsm::{SoftHsm, Token};
-
-use crate::contract::pkcs11;
+use key_service::backend::{Device, Label, Settings};
+use support::softhsm::{self, SoftHsm, Token};
 
 /// Names the PIN file to the other process.
 const OTHER: &str = "SIGNET_TEST_OTHER_PROCESS";
 /// Within the time that `generation` has by far.
 const SEEN: Duration = Duration::from_secs(20);
 
-fn token(pin_file: PathBuf) -> Token {
-    Token {
-        label: "signet".to_owned(),
-        pin_file,
-    }
+fn settings(pin_file: &Path) -> Settings {
+    let toml = format!(
+        "kind = \"pkcs11\"\nmodule = \"{}\"\ntoken = \"signet\"\npin_file = \"{}\"\nlanes = 1",
+        softhsm::MODULE,
+        pin_file.display()
+    );
+    toml::from_str(&toml).unwrap()
 }
 
 fn label(generation: u64) -> Label {
@@ -34,7 +34,7 @@ async fn the_other_process() {
     let Some(pin_file) = std::env::var_os(OTHER).map(PathBuf::from) else {
         return;
     };
-    let device = Device::open(&pkcs11(&token(pin_file))).unwrap();
+    let device = Device::open(&settings(&pin_file)).unwrap();
     let mut out = std::io::stdout();
     // After the harness' own words.
     writeln!(out, "\nready").unwrap();
@@ -114,7 +114,7 @@ async fn processes_that_write_at_once_see_each_other() {
         return;
     };
     let token = softhsm.token("signet", "1234");
-    let device = Device::open(&pkcs11(&token)).unwrap();
+    let device = Device::open(&settings(&token.pin_file)).unwrap();
     let mut other = Other::start(&token);
     let mut made = 0;
     for _ in 0..3 {

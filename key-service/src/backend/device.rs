@@ -188,6 +188,7 @@ impl Device {
             // Nobody holds the sender, so it never changes.
             Execution::Inline(_) => watch::channel(State::Up).1,
             Execution::Lanes(lanes) => lanes.states(),
+            Execution::Threads(pool) => pool.states(),
         }
     }
 
@@ -195,7 +196,8 @@ impl Device {
     #[must_use]
     pub fn signatures(&self) -> Option<u64> {
         match &self.execution {
-            Execution::Inline(_) => None,
+            // A home that is elsewhere does not answer for what it has not.
+            Execution::Inline(_) | Execution::Threads(_) => None,
             Execution::Lanes(lanes) => Some(lanes.signatures()),
         }
     }

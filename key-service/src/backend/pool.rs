@@ -3,10 +3,10 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{Error, Session, State};
 
@@ -16,7 +16,7 @@ pub(super) struct Pool {
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
     longest: usize,
-    is_down: Arc<AtomicBool>,
+    state: watch::Sender<State>,
 }
 
 /// One that waits for its turn, until it is dropped.
@@ -39,16 +39,18 @@ impl Pool {
             turns: Arc::new(Semaphore::new(at_once.get())),
             waiting: AtomicUsize::new(0),
             longest,
-            is_down: Arc::default(),
+            state: watch::Sender::new(State::Up),
         }
     }
 
     /// What the last call showed.
     pub(super) fn state(&self) -> State {
-        match self.is_down.load(Ordering::Relaxed) {
-            true => State::Down,
-            false => State::Up,
-        }
+        *self.state.borrow()
+    }
+
+    /// The same, as it changes. A listing now and then brings it back when nobody asks for anything else.
+    pub(super) fn states(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
     }
 
     pub(super) fn queue_length(&self) -> usize {
@@ -65,12 +67,16 @@ impl Pool {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Error::DeadlinePassed);
         }
-        let (session, is_down) = (Arc::clone(&self.session), Arc::clone(&self.is_down));
+        let (session, state) = (Arc::clone(&self.session), self.state.clone());
         // Whoever asked may go away: the call under way keeps its turn to its end.
         let asked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let answer = ask(&*session);
-            is_down.store(matches!(answer, Err(Error::Device(_))), Ordering::Relaxed);
+            let now = match answer {
+                Err(Error::Device(_)) => State::Down,
+                _ => State::Up,
+            };
+            state.send_if_modified(|before| std::mem::replace(before, now) != now);
             answer
         });
         asked
