@@ -23,6 +23,13 @@ fn exact(process: u32) -> Option<Duration> {
     Some(sum)
 }
 
+/// Time of the calling thread so far.
+pub(crate) fn of_this_thread() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|first| first.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}
+
 fn ticks(process: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // The second field is a name in parentheses that may hold anything.

@@ -114,7 +114,8 @@ impl Party<'_> {
                 ensure!(answer["active"] == true, "not active");
                 Ok(())
             })
-            .await
+            .await?;
+        Ok(())
     }
 
     async fn redeem(&self, code: &str) -> anyhow::Result<Value> {

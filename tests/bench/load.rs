@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use support::launch::Stack;
+use support::launch::Process;
 
 use crate::cpu;
 
@@ -18,6 +18,43 @@ pub(crate) struct Bench {
     only: String,
 }
 
+/// Of one measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    /// Operations a second.
+    pub(crate) rate: f64,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+    /// CPU time of all processes, microseconds an operation.
+    pub(crate) cpu: f64,
+}
+
+impl Figures {
+    /// Of operations that took so long, and all together so much CPU time.
+    pub(crate) fn of(mut latencies: Vec<Duration>, length: Duration, used: Duration) -> Self {
+        latencies.sort_unstable();
+        let count = latencies.len().max(1);
+        let at = |share: f64| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss
+            )]
+            let index = (count as f64 * share) as usize;
+            let latency = latencies.get(index.min(count - 1));
+            latency.copied().unwrap_or_default()
+        };
+        #[expect(clippy::cast_precision_loss)]
+        let count_of = count as f64;
+        Self {
+            rate: count_of / length.as_secs_f64(),
+            p50: at(0.5),
+            p99: at(0.99),
+            cpu: used.as_secs_f64() * 1e6 / count_of,
+        }
+    }
+}
+
 /// What the tasks of one measurement saw.
 #[derive(Default)]
 struct Seen {
@@ -26,24 +63,40 @@ struct Seen {
 }
 
 impl Bench {
-    pub(crate) fn new(stack: &Stack, length: Duration, only: String) -> Self {
-        let processes = stack
-            .processes()
-            .map(|process| (process.name().to_owned(), process.id()))
-            .collect();
+    pub(crate) fn new(length: Duration, only: String) -> Self {
         Self {
-            processes,
+            processes: Vec::new(),
             length,
             only,
         }
     }
 
+    /// Whose CPU time is counted from now on; says so in a line above the figures.
+    pub(crate) fn watch<'a>(
+        &mut self,
+        processes: impl IntoIterator<Item = &'a Process>,
+    ) -> anyhow::Result<()> {
+        let named = |process: &Process| (process.name().to_owned(), process.id());
+        let processes: Vec<_> = processes.into_iter().map(named).collect();
+        let is_same = |(one, other): (&(String, u32), &(String, u32))| one.0 == other.0;
+        let was = std::mem::replace(&mut self.processes, processes);
+        if was.len() == self.processes.len() && was.iter().zip(&self.processes).all(is_same) {
+            return Ok(());
+        }
+        self.head()
+    }
+
+    /// How long each measurement is.
+    pub(crate) fn length(&self) -> Duration {
+        self.length
+    }
+
     /// The line above the figures. CPU is microseconds per operation.
-    pub(crate) fn head(&self) -> anyhow::Result<()> {
+    fn head(&self) -> anyhow::Result<()> {
         let mut out = std::io::stdout();
         write!(
             out,
-            "{:34}{:>10}{:>10}{:>9}{:>9}{:>9}",
+            "{:42}{:>10}{:>10}{:>9}{:>9}{:>9}",
             "operation", "in flight", "per s", "p50 µs", "p99 µs", "CPU µs"
         )?;
         for (name, _) in &self.processes {
@@ -64,13 +117,26 @@ impl Bench {
         name: &str,
         in_flight: usize,
         operation: impl Fn(usize) -> F,
-    ) -> anyhow::Result<()>
+    ) -> anyhow::Result<Option<Figures>>
     where
         F: Future<Output = anyhow::Result<()>>,
     {
         if !self.is_wanted(name) {
-            return Ok(());
+            return Ok(None);
         }
+        self.measure(name, in_flight, operation).await.map(Some)
+    }
+
+    /// The same, wanted or not.
+    pub(crate) async fn measure<F>(
+        &self,
+        name: &str,
+        in_flight: usize,
+        operation: impl Fn(usize) -> F,
+    ) -> anyhow::Result<Figures>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
         let seen = RefCell::new(Seen::default());
         self.repeat(in_flight, WARM_UP, &operation, &seen).await;
         seen.take();
@@ -79,28 +145,11 @@ impl Bench {
         self.repeat(in_flight, self.length, &operation, &seen).await;
         let length = start.elapsed();
         let after = self.used();
-        let Seen {
-            mut latencies,
-            failure,
-        } = seen.into_inner();
+        let Seen { latencies, failure } = seen.into_inner();
         if let Some(failure) = failure {
             return Err(failure.context(name.to_owned()));
         }
-        latencies.sort_unstable();
         let count = latencies.len().max(1);
-        let at = |share: f64| {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                clippy::cast_precision_loss
-            )]
-            let index = (count as f64 * share) as usize;
-            latencies
-                .get(index.min(count - 1))
-                .copied()
-                .unwrap_or_default()
-                .as_micros()
-        };
         #[expect(clippy::cast_precision_loss)]
         let each = |total: Duration| total.as_secs_f64() * 1e6 / count as f64;
         let used: Vec<Duration> = after
@@ -108,17 +157,10 @@ impl Bench {
             .zip(before)
             .map(|(a, b)| a.saturating_sub(b))
             .collect();
+        let figures = Figures::of(latencies, length, used.iter().sum());
 
         let mut out = std::io::stdout();
-        #[expect(clippy::cast_precision_loss)]
-        let rate = count as f64 / length.as_secs_f64();
-        write!(
-            out,
-            "{name:34}{in_flight:10}{rate:10.0}{:9}{:9}{:9.1}",
-            at(0.5),
-            at(0.99),
-            each(used.iter().sum()),
-        )?;
+        self.begin(name, in_flight, &figures)?;
         for one in &used {
             write!(out, "{:13.1}", each(*one))?;
         }
@@ -128,7 +170,65 @@ impl Bench {
             .map(|(_, process)| cpu::resident(*process).to_string())
             .collect();
         writeln!(out, "  {}", memory.join("/"))?;
+        Ok(figures)
+    }
+
+    /// A line of figures that were measured elsewhere.
+    pub(crate) fn line(&self, name: &str, at_once: usize, figures: &Figures) -> anyhow::Result<()> {
+        self.begin(name, at_once, figures)?;
+        writeln!(std::io::stdout())?;
         Ok(())
+    }
+
+    /// A sentence between the figures.
+    pub(crate) fn remark(&self, sentence: &str) -> anyhow::Result<()> {
+        Ok(writeln!(std::io::stdout(), "  {sentence}")?)
+    }
+
+    /// The service as a multiple of what it cannot do without.
+    pub(crate) fn compare(
+        &self,
+        name: &str,
+        service: Figures,
+        raw: Figures,
+        bare: Figures,
+    ) -> anyhow::Result<()> {
+        let floor = raw.cpu + bare.cpu;
+        self.remark(&format!(
+            "{name}, 16 in flight: {:.1} µs = {:.2} × (raw {:.1} + bare call {:.1})",
+            service.cpu,
+            service.cpu / floor,
+            raw.cpu,
+            bare.cpu
+        ))
+    }
+
+    /// What a record costs, and how many share a write. Each pair: records, writes.
+    pub(crate) fn audited(
+        &self,
+        durability: &str,
+        with: Figures,
+        without: Figures,
+        before: (u64, u64),
+        after: (u64, u64),
+    ) -> anyhow::Result<()> {
+        #[expect(clippy::cast_precision_loss)]
+        let shared = (after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64;
+        self.remark(&format!(
+            "audit {durability}, 16 in flight: {:.1} µs CPU a record, {shared:.1} records a write",
+            with.cpu - without.cpu
+        ))
+    }
+
+    fn begin(&self, name: &str, in_flight: usize, figures: &Figures) -> anyhow::Result<()> {
+        Ok(write!(
+            std::io::stdout(),
+            "{name:42}{in_flight:10}{:10.0}{:9}{:9}{:9.1}",
+            figures.rate,
+            figures.p50.as_micros(),
+            figures.p99.as_micros(),
+            figures.cpu
+        )?)
     }
 
     fn used(&self) -> Vec<Duration> {

@@ -1,9 +1,11 @@
 //! `make bench`: where the time goes. Sign calls by algorithm and whole flows, with the CPU time of each process.
 //!
-//! Starts the stack of `make stack`, with the same variables, on a port of its own. `BENCH_SECONDS` is the length of
-//! each measurement (default 3), `BENCH_ONLY` a part of the names of those that are wanted. Figures, never a verdict.
+//! First the key-service alone, over each home of keys; then the stack of `make stack`, with the same variables, on a
+//! port of its own. `BENCH_SECONDS` is the length of each measurement (default 3), `BENCH_ONLY` a part of the names of
+//! those that are wanted. Figures, never a verdict.
 
 mod cpu;
+mod custody;
 mod flow;
 mod load;
 mod sign;
@@ -29,10 +31,45 @@ const DEFAULTS: Defaults = Defaults {
 };
 
 fn main() -> ExitCode {
-    launch::main(run)
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.split_first() {
+        Some((first, rest)) if first == custody::SUBCOMMAND => custody::raw(rest),
+        _ => launch::main(run),
+    }
 }
 
 async fn run() -> anyhow::Result<()> {
+    let seconds = match std::env::var("BENCH_SECONDS") {
+        Ok(seconds) => seconds.parse().context("BENCH_SECONDS is not a number")?,
+        Err(_) => 3.0,
+    };
+    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+    let mut bench = Bench::new(Duration::from_secs_f64(seconds), only);
+    let settings = settings()?;
+    let mut asked = Asked::listen()?;
+    tokio::select! {
+        measured = custody::measure(&mut bench, &settings.programs) => measured?,
+        () = asked.to_end() => return Ok(()),
+    }
+    let issuer = settings.issuer.clone();
+    let parts = Parts {
+        clients: Client::measured()?,
+        users: User::measured(),
+    };
+    let clients = parts.clients.clone();
+    let stack = tokio::select! {
+        stack = Stack::start(settings, parts) => stack?,
+        () = asked.to_end() => return Ok(()),
+    };
+    let measured = tokio::select! {
+        measured = measure(&mut bench, &stack, &issuer, &clients) => measured,
+        () = asked.to_end() => Ok(()),
+    };
+    stack.end()?;
+    measured
+}
+
+fn settings() -> anyhow::Result<Settings> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let variable = |name: &str| std::env::var(name).ok();
     let settings = Settings::of(&DEFAULTS, |name| match (name, variable(name)) {
@@ -45,36 +82,19 @@ async fn run() -> anyhow::Result<()> {
         }
         _ => None,
     })?;
-    let issuer = settings.issuer.clone();
-    let parts = Parts {
-        clients: Client::measured()?,
-        users: User::measured(),
-    };
-    let clients = parts.clients.clone();
-    let mut asked = Asked::listen()?;
-    let stack = tokio::select! {
-        stack = Stack::start(settings, parts) => stack?,
-        () = asked.to_end() => return Ok(()),
-    };
-    let measured = tokio::select! {
-        measured = measure(&stack, &issuer, &clients) => measured,
-        () = asked.to_end() => Ok(()),
-    };
-    stack.end()?;
-    measured
+    Ok(settings)
 }
 
-async fn measure(stack: &Stack, issuer: &str, clients: &[Client]) -> anyhow::Result<()> {
-    let seconds = match std::env::var("BENCH_SECONDS") {
-        Ok(seconds) => seconds.parse().context("BENCH_SECONDS is not a number")?,
-        Err(_) => 3.0,
-    };
-    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
-    let bench = Bench::new(stack, Duration::from_secs_f64(seconds), only);
-    bench.head()?;
-    sign::measure(&bench, stack, issuer).await?;
+async fn measure(
+    bench: &mut Bench,
+    stack: &Stack,
+    issuer: &str,
+    clients: &[Client],
+) -> anyhow::Result<()> {
+    bench.watch(stack.processes())?;
+    sign::measure(bench, stack, issuer).await?;
     let http = http::Client::new(&stack.ca())?;
-    flow::measure(&bench, &http, issuer, clients).await?;
+    flow::measure(bench, &http, issuer, clients).await?;
     std::io::stdout().flush()?;
     Ok(())
 }

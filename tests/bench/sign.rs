@@ -1,6 +1,7 @@
 //! The Sign call alone, by algorithm and by how many are in flight, as the gateway makes it.
 
 use std::fs;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proto::v1::key_service_client::KeyServiceClient;
@@ -11,18 +12,16 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use crate::load::Bench;
 
-const RINGS: &[(&str, Profile)] = &[
-    ("id-token/ES256", Profile::IdToken),
-    ("id-token/RS256", Profile::IdToken),
-];
+const RINGS: &[&str] = &["id-token/ES256", "id-token/RS256"];
 
 /// All of them.
 pub(crate) async fn measure(bench: &Bench, stack: &Stack, issuer: &str) -> anyhow::Result<()> {
-    let client = KeyServiceClient::new(connect(stack)?);
-    for (ring, profile) in RINGS {
+    let folder = stack.folder().join("pki");
+    let client = KeyServiceClient::new(connect(&folder, stack.keys_port())?);
+    for ring in RINGS {
         let name = format!("Sign {ring}");
         for in_flight in [1, 16, 64] {
-            let request = request(ring, *profile, issuer)?;
+            let request = request(ring, issuer)?;
             bench
                 .run(&name, in_flight, |_| {
                     let (mut client, request) = (client.clone(), request.clone());
@@ -37,8 +36,15 @@ pub(crate) async fn measure(bench: &Bench, stack: &Stack, issuer: &str) -> anyho
     Ok(())
 }
 
-fn connect(stack: &Stack) -> anyhow::Result<Channel> {
-    let file = |name: &str| fs::read(stack.folder().join("pki").join(name));
+/// "ES256" of "id-token/ES256".
+pub(crate) fn algorithm(ring: &str) -> &str {
+    ring.split_once('/')
+        .map_or(ring, |(_, algorithm)| algorithm)
+}
+
+/// As the gateway, with the certificates of this folder.
+pub(crate) fn connect(pki: &Path, port: u16) -> anyhow::Result<Channel> {
+    let file = |name: &str| fs::read(pki.join(name));
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(file("ca.pem")?))
         .identity(Identity::from_pem(
@@ -46,12 +52,12 @@ fn connect(stack: &Stack) -> anyhow::Result<Channel> {
             file("gateway.key")?,
         ))
         .domain_name("localhost");
-    let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{}", stack.keys_port()))?;
+    let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{port}"))?;
     Ok(endpoint.tcp_nodelay(true).tls_config(tls)?.connect_lazy())
 }
 
 /// An ID token's claims of a usual size.
-fn request(ring: &str, profile: Profile, issuer: &str) -> anyhow::Result<SignRequest> {
+pub(crate) fn request(ring: &str, issuer: &str) -> anyhow::Result<SignRequest> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the key-service compares with its own clock"
@@ -70,7 +76,7 @@ fn request(ring: &str, profile: Profile, issuer: &str) -> anyhow::Result<SignReq
         "amr": ["pwd"],
     });
     let item = SignItem {
-        profile: profile.into(),
+        profile: Profile::IdToken.into(),
         key: Some(sign_item::Key::Ring(ring.to_owned())),
         claims: serde_json::to_vec(&claims)?.into(),
         ..SignItem::default()
