@@ -1,7 +1,9 @@
-//! What the process gives up before it touches a key: core dumps, the debugger, new privileges, and root.
+//! What the process gives up before it touches a key: core dumps, the debugger, new privileges, files that others can
+//! read, and root.
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::{Mode, umask};
 
 /// Why the process may not go on.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,8 @@ pub fn harden(allow_root: bool) -> Result<(), Refused> {
     if nix::unistd::geteuid().is_root() && !allow_root {
         return Err(Refused::Root);
     }
+    // What is meant for others (a socket) gets its mode by name.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let kernel = |what| move |source| Refused::Kernel { what, source };
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(kernel("forbidding core dumps"))?;
     // Also keeps other processes of the same user from reading our memory (ptrace(2)).

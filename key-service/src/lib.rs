@@ -19,6 +19,7 @@ pub mod jwk;
 pub mod keyring;
 pub mod log;
 pub mod metrics;
+pub mod permissions;
 pub mod serve;
 pub mod service;
 pub mod signature;

@@ -1,6 +1,7 @@
-//! `key-service serve`, `admin` and `audit`. Exit codes: 0; 1, it did not work; 64, the command line or the configuration
-//! is wrong (EX_USAGE of sysexits.h); of `serve` also 75, a call into the HSM's module did not end, and whoever supervises
-//! this process should start it again (EX_TEMPFAIL); and of `audit` also 2, the log was changed, and 3, nobody who is trusted signed it.
+//! `key-service serve`, `init`, `admin` and `audit`. Exit codes: 0; 1, it did not work; 64, the command line or the
+//! configuration is wrong (EX_USAGE of sysexits.h); of `serve` also 75, a call into the HSM's module did not end, and whoever
+//! supervises this process should start it again (EX_TEMPFAIL); and of `audit` also 2, the log was changed, and 3, nobody who
+//! is trusted signed it.
 #![forbid(unsafe_code)]
 
 use std::io::Write as _;
@@ -44,6 +45,15 @@ enum Command {
         /// The configuration file
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Makes the keys that its rings begin with, serves nothing, and writes what is published as a JWK Set
+    Init {
+        /// The configuration file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Only the public keys of this ring, for example id-token/ES256
+        #[arg(long)]
+        ring: Option<String>,
     },
     /// Asks a running service about its keys, or to rotate or revoke one
     Admin {
@@ -93,6 +103,7 @@ fn main() -> ExitCode {
     };
     let outcome = match arguments.command {
         Command::Serve { config } => serve(&config),
+        Command::Init { config, ring } => init(&config, ring.as_deref()),
         Command::Admin {
             config,
             json,
@@ -122,11 +133,46 @@ fn read(config: &Path) -> Result<Config, Failure> {
     Config::read(config).map_err(|invalid| Failure(invalid.to_string(), USAGE))
 }
 
-fn serve(path: &Path) -> Result<(), Failure> {
+/// What comes before any secret is read, and the one that comes by a descriptor, before another can have its number.
+fn begin(path: &Path) -> Result<Config, Failure> {
     let config = read(path)?;
     log::start(&config.log);
-    hardening::harden(config.allow_root)
-        .map_err(|refused| Failure(format!("{}: {refused}", path.display()), USAGE))?;
+    let at = |what: String| Failure(format!("{}: {what}", path.display()), USAGE);
+    hardening::harden(config.allow_root).map_err(|refused| at(refused.to_string()))?;
+    let taken = config.backend.take_descriptor();
+    taken.map_err(|error| at(format!("[backend] {error}")))?;
+    Ok(config)
+}
+
+fn not_started(path: &Path, error: &StartError) -> Failure {
+    let is_setting = matches!(
+        error,
+        StartError::Configuration(_)
+            | StartError::Algorithm { .. }
+            | StartError::Tls(_)
+            | StartError::Audit(OpenError::Log(_) | OpenError::Key(_))
+            | StartError::Backend(backend::Error::Unusable(_))
+    );
+    let code = if is_setting { USAGE } else { 1 };
+    Failure(format!("{}: {error}", path.display()), code)
+}
+
+fn init(path: &Path, ring: Option<&str>) -> Result<(), Failure> {
+    let config = begin(path)?;
+    if let Some(ring) = ring
+        && !config.rings.iter().any(|known| known.name == ring)
+    {
+        let sentence = format!("{}: no [[rings]] {ring}", path.display());
+        return Err(Failure(sentence, USAGE));
+    }
+    let jwks = Service::make_keys(&config, ring).map_err(|error| not_started(path, &error))?;
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(&jwks).and_then(|()| out.write_all(b"\n"));
+    written.map_err(|error| Failure(error.to_string(), 1))
+}
+
+fn serve(path: &Path) -> Result<(), Failure> {
+    let config = begin(path)?;
     let failed = |error: std::io::Error| Failure(error.to_string(), 1);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -140,18 +186,7 @@ fn serve(path: &Path) -> Result<(), Failure> {
         let terminate = signal(SignalKind::terminate()).map_err(failed)?;
         (terminate, signal(SignalKind::interrupt()).map_err(failed)?)
     };
-    let running = Service::start(&config).map_err(|error| {
-        let is_setting = matches!(
-            error,
-            StartError::Configuration(_)
-                | StartError::Algorithm { .. }
-                | StartError::Tls(_)
-                | StartError::Audit(OpenError::Log(_) | OpenError::Key(_))
-                | StartError::Backend(backend::Error::Unusable(_))
-        );
-        let code = if is_setting { USAGE } else { 1 };
-        Failure(format!("{}: {error}", path.display()), code)
-    })?;
+    let running = Service::start(&config).map_err(|error| not_started(path, &error))?;
     tracing::info!(
         tcp = running.tcp_address().map(tracing::field::display),
         metrics = running.metrics_address().map(tracing::field::display),

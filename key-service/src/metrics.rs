@@ -24,7 +24,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use crate::audit::Log;
-use crate::backend::State;
+use crate::backend::{KINDS, State};
 use crate::keyring::{Alarm, Keyring};
 use crate::service::status;
 
@@ -95,8 +95,9 @@ struct RuleLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RingLabel {
+struct SignatureLabels {
     ring: String,
+    backend: &'static str,
 }
 
 /// The counters. Those of the hot path are found without a lookup.
@@ -114,8 +115,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counters for these rings.
-    pub fn new(rings: impl Iterator<Item = String>) -> Self {
+    /// Counters for these rings, whose keys are in a backend of this kind.
+    pub fn new(rings: impl Iterator<Item = String>, backend: &'static str) -> Self {
         let mut registry = Registry::with_prefix("key_service");
         let requests = Family::<RequestLabels, Counter>::default();
         let durations = Family::<RpcLabel, Histogram>::new_with_constructor(|| {
@@ -125,7 +126,7 @@ impl Metrics {
             ])
         });
         let refusals = Family::<RuleLabel, Counter>::default();
-        let signatures = Family::<RingLabel, Counter>::default();
+        let signatures = Family::<SignatureLabels, Counter>::default();
         let handshakes_failed = Counter::default();
         let once_forgotten = Counter::default();
         registry.register("requests", "Requests answered", requests.clone());
@@ -165,7 +166,15 @@ impl Metrics {
             refusals,
             signatures: rings
                 .map(|ring| {
-                    let counter = signatures.get_or_create_owned(&RingLabel { ring: ring.clone() });
+                    let counter = |backend| {
+                        let ring = ring.clone();
+                        signatures.get_or_create_owned(&SignatureLabels { ring, backend })
+                    };
+                    // A series that says 0 is more than one that is not there.
+                    for other in KINDS {
+                        drop(counter(other));
+                    }
+                    let counter = counter(backend);
                     (ring, counter)
                 })
                 .collect(),
@@ -261,7 +270,7 @@ fn describe(text: &mut String, keyring: &Keyring) -> std::fmt::Result {
     )?;
     writeln!(text, "# TYPE key_service_key_age_seconds gauge")?;
     for ring in snapshot.rings() {
-        for standing in ring.standings() {
+        for standing in ring.all_standings() {
             let (ring, state) = (ring.name(), standing.state.as_str());
             let (kid, age) = (&standing.key.kid, now - standing.key.created);
             writeln!(

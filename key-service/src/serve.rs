@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tonic_health::server::HealthReporter;
@@ -19,7 +20,7 @@ use crate::caretaker::take_care;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::Error;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, Weak, jwk_set, refuse_weak};
 use crate::metrics::{self, Metrics, Page, Readiness};
 use crate::service::peer::Callers;
 use crate::service::{Once, Shared, Watchers, connection};
@@ -49,6 +50,9 @@ pub enum StartError {
     /// The keys a ring begins with were not made.
     #[error("keys: {0}")]
     Keys(#[from] Error),
+    /// A key is not kept as ours are.
+    #[error(transparent)]
+    Weak(#[from] Weak),
     /// The audit log cannot be gone on with.
     #[error("[audit] {0}")]
     Audit(#[from] audit::OpenError),
@@ -121,7 +125,7 @@ impl Service {
         let ready = Arc::new(Readiness::default());
         let (stop, stopping) = watch::channel(false);
         let rings = config.rings.iter().map(|ring| ring.name.clone());
-        let metrics = Arc::new(Metrics::new(rings));
+        let metrics = Arc::new(Metrics::new(rings, keyring.device().facts().kind));
         let shared = Arc::new(Shared {
             keyring: Arc::clone(&keyring),
             callers: Callers::new(&config.callers, config.restrictions()?),
@@ -195,6 +199,19 @@ impl Service {
             tracing::warn!(gap = %gap, "the device cannot do this");
         }
         Ok(running)
+    }
+
+    /// Opens the keys, makes those that a ring begins with, and ends: the JWK Set of what a service with them would
+    /// publish, of one ring or of all.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub fn make_keys(config: &Config, ring: Option<&str>) -> Result<Bytes, StartError> {
+        let keyring = open_keys(config.clone(), Clock::system())?;
+        let snapshot = keyring.snapshot_full();
+        let published = snapshot.published().keys.iter();
+        let wanted = published.filter(|(of, _)| ring.is_none_or(|ring| of.to_string() == ring));
+        Ok(jwk_set(wanted.map(|(_, key)| key)))
     }
 }
 
@@ -303,6 +320,8 @@ fn open_keys(config: Config, clock: Clock) -> Result<Keyring, StartError> {
             }
         }
         tracing::info!(backend = facts.kind, location = %facts.location, "the keys' home is open");
+        let listing = device.list().await?;
+        refuse_weak(&listing, &settings, &facts.location, clock.now())?;
         Ok(Keyring::open(device, clock, settings).await?)
     });
     opened.unwrap_or_else(|| Err(std::io::Error::other("opening the keys ended by a panic").into()))

@@ -13,6 +13,7 @@ use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier}
 use rustls::{CipherSuite, RootCertStore};
 
 use crate::config::{Tls, TlsVersion};
+use crate::permissions::{self, check_secret};
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum Error {
         /// What is wrong with it.
         source: pem::Error,
     },
+    /// Others can read the private key, or change it.
+    #[error(transparent)]
+    Loose(#[from] permissions::Refused),
     /// A file holds no private key.
     #[error("{}: no private key in it", .0.display())]
     NoKey(PathBuf),
@@ -72,6 +76,7 @@ impl Certificates {
     /// The file that cannot be used, and why.
     pub fn load(settings: &Tls) -> Result<Certificates, Error> {
         let stamps = stamps(settings);
+        check_secret(&settings.key_file)?;
         let current = server_config(settings)?;
         Ok(Certificates {
             settings: settings.clone(),
@@ -96,7 +101,12 @@ impl Certificates {
         if **self.stamps.load() == stamps {
             return Ok(false);
         }
-        self.current.store(server_config(&self.settings)?);
+        let renewed = server_config(&self.settings)?;
+        // Not refused as at the start: without it there would soon be no certificate that is valid.
+        if let Err(refused) = check_secret(&self.settings.key_file) {
+            tracing::error!(reason = %refused, "a renewed private key is not kept well");
+        }
+        self.current.store(renewed);
         self.stamps.store(Arc::new(stamps));
         Ok(true)
     }

@@ -184,7 +184,7 @@ async fn a_recipient_that_cannot_be_is_refused_before_anything_is_signed() {
         assert_eq!(answered, code, "{what}");
     }
     let metrics = crate::surface::get(service.running.metrics_address().unwrap(), "/metrics");
-    let once = r#"key_service_signatures_total{ring="access-token/ES256"} 1"#;
+    let once = r#"key_service_signatures_total{ring="access-token/ES256",backend="software"} 1"#;
     assert!(metrics.contains(once), "{metrics}");
 }
 

@@ -137,7 +137,7 @@ pub(crate) fn write_certificate(folder: &Path, authority: &Authority) {
         })
         .unwrap();
     fs::write(folder.join("key-service.pem"), issued.certificate_pem).unwrap();
-    fs::write(folder.join("key-service.key"), issued.key_pem).unwrap();
+    support::softhsm::write_secret(&folder.join("key-service.key"), &issued.key_pem);
 }
 
 pub(crate) fn caller(authority: &Authority, uri: &str) -> Issued {

@@ -60,7 +60,7 @@ fn a_home_that_cannot_be_used_says_why() {
     }
     for wrong in [
         "kind = \"none\"",
-        "kind = \"software\"\ndirectory = \"k\"",
+        "kind = \"software\"",
         "kind = \"software\"\ndirectory = \"k\"\npassphrase_file = \"p\"\nlanes = 2",
         "kind = \"software\"\ndirectory = \"k\"\npassphrase_file = \"p\"\nrsa_bits = 1024",
     ] {

@@ -1,5 +1,6 @@
 //! `key-service admin`: the command line of `keyservice.v1.KeyAdmin`, with tables for people and JSON for programs.
 
+mod import;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Status};
 
 use crate::config::Admin;
+use crate::permissions;
 
 /// How long a service may take to answer; making a key in a slow device takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,6 +68,13 @@ pub enum Command {
         #[arg(long)]
         nothing_uses_it: bool,
     },
+    /// Publishes others' public keys beside a ring's own: what they signed verifies, and they never sign here
+    Import(import::Import),
+    /// Writes the published public keys of a ring as a JWK Set, without imported ones
+    Export {
+        /// The ring, for example id-token/ES256
+        ring: String,
+    },
     /// Shows what the service and its device are and can do
     Info,
 }
@@ -84,6 +93,12 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Others can read its private key, or change it.
+    #[error("[admin] {0}")]
+    Loose(#[from] permissions::Refused),
+    /// What is to be imported cannot be.
+    #[error("{0}")]
+    Input(String),
     /// Nobody answers there.
     #[error("{endpoint}: {reason}; {}", advice(reason))]
     Unreachable {
@@ -110,7 +125,10 @@ impl Error {
     /// Whether the configuration is to blame.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Error::Configuration(_) | Error::File { .. })
+        matches!(
+            self,
+            Error::Configuration(_) | Error::File { .. } | Error::Loose(_) | Error::Input(_)
+        )
     }
 }
 
@@ -131,8 +149,29 @@ impl From<Status> for Error {
 /// # Errors
 /// When the service cannot be reached, or refuses.
 pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<String, Error> {
+    // What is wrong with what is to be imported is said before anybody is asked.
+    let prepared = match &command {
+        Command::Import(wanted) => wanted.read()?,
+        _ => Vec::new(),
+    };
     let mut client = KeyAdminClient::new(connect(settings).await?);
     let answer = match command {
+        Command::Import(_) => {
+            let mut imported = Vec::new();
+            for request in prepared {
+                imported.push(client.import_public_key(request).await?.into_inner());
+            }
+            if as_json {
+                json!({ "imported": imported.iter().map(show::import_json).collect::<Vec<_>>() })
+            } else {
+                return Ok(show::imports_text(&imported));
+            }
+        }
+        Command::Export { ring } => {
+            let request = v1::ListKeysRequest { ring };
+            let keys = client.list_keys(request).await?.into_inner().keys;
+            import::jwk_set(&keys)
+        }
         Command::List { ring } => {
             let ring = ring.unwrap_or_default();
             let request = v1::ListKeysRequest { ring };
@@ -229,7 +268,7 @@ async fn connect(settings: &Admin) -> Result<Channel, Error> {
             )?))
             .identity(Identity::from_pem(
                 read("certificate_file", settings.certificate_file.as_deref())?,
-                read("key_file", settings.key_file.as_deref())?,
+                read_key(settings.key_file.as_deref())?,
             ));
         if let Some(name) = &settings.server_name {
             tls = tls.domain_name(name);
@@ -256,6 +295,13 @@ fn read(name: &str, path: Option<&Path>) -> Result<Vec<u8>, Error> {
         path: path.to_owned(),
         source,
     })
+}
+
+fn read_key(path: Option<&Path>) -> Result<Vec<u8>, Error> {
+    if let Some(path) = path.filter(|path| path.exists()) {
+        permissions::check_secret(path)?;
+    }
+    read("key_file", path)
 }
 
 fn advice(reason: &str) -> &'static str {

@@ -167,6 +167,40 @@ pub(super) fn revocation_text(revocation: &v1::RevokeKeyResponse) -> String {
     text
 }
 
+pub(super) fn import_json(import: &v1::ImportPublicKeyResponse) -> Value {
+    json!({
+        "key": import.key.as_ref().map(key),
+        "known_by": time(import.known_by),
+        "dry_run": import.dry_run,
+    })
+}
+
+pub(super) fn imports_text(imports: &[v1::ImportPublicKeyResponse]) -> String {
+    let mut text = String::new();
+    for import in imports {
+        let Some(key) = &import.key else { continue };
+        let until = time(key.expires_at).unwrap_or_default();
+        let is = if import.dry_run {
+            "would be published"
+        } else {
+            "is published"
+        };
+        let _ = writeln!(
+            text,
+            "{}: {} {is} until {until}, and never signs here",
+            key.ring, key.kid
+        );
+    }
+    if let Some(at) = imports
+        .iter()
+        .filter_map(|it| time(it.known_by))
+        .next_back()
+    {
+        let _ = writeln!(text, "every relying party knows it from {at}");
+    }
+    text
+}
+
 /// A sentence about a key.
 pub(super) fn outcome(key: Option<&v1::Key>, what: &str) -> String {
     key.map_or_else(String::new, |key| {

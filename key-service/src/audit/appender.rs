@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::clock::Clock;
+use crate::permissions;
 
 use super::chain::{self, Line, State};
 use super::read::{beside, closed, closed_files, folder};
@@ -31,6 +32,9 @@ pub enum Unusable {
         /// What it says.
         source: io::Error,
     },
+    /// Others can write where it is.
+    #[error(transparent)]
+    Loose(#[from] permissions::Refused),
     /// Another process writes it.
     #[error("{}: another process writes this log", .0.display())]
     Taken(PathBuf),
@@ -101,6 +105,7 @@ impl Appender {
             .mode(0o700)
             .create(home);
         made.map_err(failed(home))?;
+        permissions::check_folder(home)?;
         let lock_file = beside(&form.path, "lock");
         let lock = private().create(true).truncate(false).open(&lock_file);
         let lock = lock.map_err(failed(&lock_file))?;

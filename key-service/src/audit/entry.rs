@@ -120,7 +120,7 @@ impl Entry {
         // Of a ring or a key that there is not, only the form is known.
         let is_name = |name: &str| {
             let mut octets = name.bytes();
-            name.len() <= 64 && octets.all(|it| it.is_ascii_alphanumeric() || b"-_/".contains(&it))
+            name.len() <= 64 && octets.all(|it| it.is_ascii_alphanumeric() || b"-_/:".contains(&it))
         };
         for (name, value) in [("ring", ring), ("kid", kid)] {
             self.text(name, if is_name(value) { value } else { "" });

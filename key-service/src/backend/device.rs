@@ -15,8 +15,9 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::pool::Pool;
+use super::secret::Source;
 use super::{
-    Error, Facts, KeyId, Label, Listing, Peer, SecretBytes, Session, StoredKey, Tombstone,
+    Error, Facts, Imported, KeyId, Label, Listing, Peer, SecretBytes, Session, StoredKey, Tombstone,
 };
 use super::{pkcs11, software};
 use crate::algorithm::{DecryptionAlgorithm, SignatureAlgorithm};
@@ -40,11 +41,37 @@ impl Settings {
         match self {
             Settings::Software(settings) => {
                 settings.directory = base.join(&settings.directory);
-                settings.passphrase_file = base.join(&settings.passphrase_file);
+                if let Some(file) = &mut settings.passphrase_file {
+                    *file = base.join(&*file);
+                }
             }
             // A module is never looked for relative to anything: `open` demands an absolute path.
-            Settings::Pkcs11(settings) => settings.pin_file = base.join(&settings.pin_file),
+            Settings::Pkcs11(settings) => {
+                if let Some(file) = &mut settings.pin_file {
+                    *file = base.join(&*file);
+                }
+            }
         }
+    }
+
+    /// Where the PIN or the passphrase comes from.
+    ///
+    /// # Errors
+    /// Not exactly one source is given.
+    pub fn secret(&self) -> Result<Source, Error> {
+        match self {
+            Settings::Software(settings) => settings.passphrase(),
+            Settings::Pkcs11(settings) => settings.pin(),
+        }
+    }
+
+    /// Reads a secret that comes by a descriptor. To be called before this process opens anything that could get the
+    /// number of one that was not given.
+    ///
+    /// # Errors
+    /// There is none of that number, or nothing in it.
+    pub fn take_descriptor(&self) -> Result<(), Error> {
+        self.secret()?.take()
     }
 }
 
@@ -263,6 +290,24 @@ impl Device {
     pub async fn bury(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let tombstone = tombstone.clone();
         self.write(move |session| session.bury(&tombstone)).await
+    }
+
+    /// See [`Session::import`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn import(&self, key: &Imported) -> Result<(), Error> {
+        let key = key.clone();
+        self.write(move |session| session.import(&key)).await
+    }
+
+    /// See [`Session::forget`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn forget(&self, key: &Imported) -> Result<(), Error> {
+        let key = key.clone();
+        self.write(move |session| session.forget(&key)).await
     }
 
     /// See [`Session::destroy`].

@@ -7,11 +7,13 @@
 
 mod device;
 pub mod examination;
+mod imported;
 mod peer;
 pub mod pkcs11;
 mod pool;
 mod record;
 mod rsa_bits;
+pub mod secret;
 pub mod software;
 
 use std::fmt;
@@ -22,8 +24,12 @@ use zeroize::Zeroizing;
 use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, RingName, SignatureAlgorithm};
 
 pub use device::{Calls, Device, Settings, State};
+pub use imported::Imported;
 pub use peer::{Peer, Point};
 pub use rsa_bits::RsaBits;
+
+/// The kinds of home there are: [`Facts::kind`].
+pub const KINDS: [&str; 2] = ["software", "pkcs11"];
 
 /// The longest note on a tombstone, in characters.
 pub(crate) const LONGEST_NOTE: usize = 256;
@@ -107,6 +113,29 @@ pub struct StoredKey {
     pub defects: Vec<&'static str>,
 }
 
+/// What can be wrong with the attributes that a token keeps of a key: it was made or changed by somebody else, who may
+/// have a copy of it or use it for something else (HS-01).
+pub(crate) mod weakness {
+    pub(crate) const KEY_TYPE: &str = "of another key type";
+    pub(crate) const NOT_LOCAL: &str = "not made in the token";
+    pub(crate) const NOT_SENSITIVE: &str = "not sensitive";
+    pub(crate) const NOT_ALWAYS_SENSITIVE: &str = "not always sensitive";
+    pub(crate) const EXTRACTABLE: &str = "extractable";
+    pub(crate) const WAS_EXTRACTABLE: &str = "was extractable";
+    pub(crate) const USAGE: &str = "not of exactly the usage of its ring";
+
+    /// All there are.
+    pub(crate) const ALL: [&str; 7] = [
+        KEY_TYPE,
+        NOT_LOCAL,
+        NOT_SENSITIVE,
+        NOT_ALWAYS_SENSITIVE,
+        EXTRACTABLE,
+        WAS_EXTRACTABLE,
+        USAGE,
+    ];
+}
+
 /// Why a key was withdrawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TombstoneReason {
@@ -150,6 +179,8 @@ pub struct Listing {
     pub keys: Vec<StoredKey>,
     /// In no particular order.
     pub tombstones: Vec<Tombstone>,
+    /// Others' public keys that were brought here, in no particular order.
+    pub imported: Vec<Imported>,
     /// Objects with a label of ours that could not be understood, for the log.
     pub strange: Vec<String>,
 }
@@ -205,6 +236,12 @@ pub trait Session {
 
     /// Writes a tombstone; durable when this returns.
     fn bury(&self, tombstone: &Tombstone) -> Result<(), Error>;
+
+    /// Keeps somebody else's public key; durable when this returns.
+    fn import(&self, key: &Imported) -> Result<(), Error>;
+
+    /// Deletes what `import` kept, every copy of it. What is gone already needs no deletion.
+    fn forget(&self, key: &Imported) -> Result<(), Error>;
 
     /// Deletes a key's material. What is gone already needs no deletion.
     fn destroy(&self, key: &KeyId) -> Result<(), Error>;

@@ -12,6 +12,8 @@ use super::{LONGEST_NOTE, Label, Tombstone, TombstoneReason};
 pub(super) const LABEL_PREFIX: &str = "k1/";
 /// What the name of every tombstone begins with.
 pub(super) const TOMBSTONE_PREFIX: &str = "t1/";
+/// What the name of every imported key begins with.
+pub(super) const IMPORTED_PREFIX: &str = "i1/";
 
 /// A label or a tombstone that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

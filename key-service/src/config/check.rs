@@ -18,6 +18,7 @@ impl Config {
         self.check_lifecycle()?;
         self.check_policy()?;
         self.check_audit()?;
+        self.check_backend()?;
         keyring(self)?;
         self.restrictions()?;
         Ok(())
@@ -151,6 +152,12 @@ impl Config {
             (4096..=1 << 31).contains(&audit.segment_size),
             "[audit] segment_size is from 4096 to 2147483648",
         )
+    }
+
+    fn check_backend(&self) -> Result<(), Invalid> {
+        let source = self.backend.secret();
+        source.map_err(|error| Invalid(format!("[backend] {error}")))?;
+        Ok(())
     }
 
     fn check_policy(&self) -> Result<(), Invalid> {

@@ -48,7 +48,8 @@ impl<'de> Deserialize<'de> for Period {
     }
 }
 
-fn parse(text: &str) -> Option<Duration> {
+/// A duration as people write it; `None` where it is none.
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut sum = Duration::ZERO;
     while !rest.is_empty() {

@@ -9,18 +9,20 @@ mod policy;
 mod rules;
 mod text;
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::backend;
 use crate::keyring;
+use crate::{backend, permissions};
 
 pub use audit::{Audit, Durability};
 pub(crate) use check::matches as ring_matches;
 pub use duration::Period;
+pub(crate) use duration::parse as parse_duration;
 pub use listen::{Listen, Tls, TlsVersion};
 pub use policy::{Policy, PolicyRule};
 pub use rules::ByRing;
@@ -265,8 +267,7 @@ impl Config {
     /// # Errors
     /// With the file, the line and the column where something is wrong, and what was probably meant.
     pub fn read(path: &Path) -> Result<Config, Invalid> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Invalid(format!("{}: {error}", path.display())))?;
+        let text = read(path)?;
         let base = path.parent().unwrap_or(Path::new(""));
         Config::parse(&text, base).map_err(|Invalid(problem)| {
             let place = if problem.starts_with(|first: char| first.is_ascii_digit()) {
@@ -332,6 +333,18 @@ impl Config {
     pub fn restrictions(&self) -> Result<Vec<ByRing>, Invalid> {
         rules::restrictions(self)
     }
+}
+
+/// It names the module that is loaded, so nobody else may change it.
+fn read(path: &Path) -> Result<String, Invalid> {
+    let unreadable = |error| Invalid(format!("{}: {error}", path.display()));
+    let mut file = permissions::open_unchangeable(path).map_err(|refused| match refused {
+        permissions::Refused::Unreadable { source, .. } => unreadable(source),
+        loose @ permissions::Refused::Loose { .. } => Invalid(loose.to_string()),
+    })?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -219,6 +219,30 @@ fn mistakes_are_explained() {
             "[audit] segment_size is from 4096",
             "",
         ),
+        (
+            "passphrase_file = \"passphrase\"",
+            "",
+            "[backend] exactly one of `passphrase_file`, `passphrase_fd` and `passphrase_credential`",
+            "is required",
+        ),
+        (
+            "[lifecycle]",
+            "passphrase_credential = \"signet\"\n[lifecycle]",
+            "[backend] exactly one of `passphrase_file`, `passphrase_fd` and `passphrase_credential`",
+            "is required",
+        ),
+        (
+            "passphrase_file = \"passphrase\"",
+            "passphrase_credential = \"../signet\"",
+            "[backend] passphrase_credential = \"../signet\" is not the name of a file",
+            "",
+        ),
+        (
+            "passphrase_file = \"passphrase\"",
+            "passphrase_fd = 2",
+            "[backend] passphrase_fd = 2 is not a descriptor that can be handed over",
+            "3 or a higher number",
+        ),
         ("[policy]", "[policy", "26:8: unclosed table", ""),
     ];
     assert!(Config::parse(GOOD, Path::new("")).is_ok());

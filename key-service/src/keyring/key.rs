@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::policy::Typ;
 use super::state::Standing;
-use crate::backend::{KeyId, PublicKey, StoredKey};
+use crate::backend::{Imported, KeyId, PublicKey, StoredKey};
 use crate::jwk;
 
 /// A key, and what has become of it.
@@ -43,7 +43,19 @@ impl Key {
         }
     }
 
-    /// RFC 7638 thumbprint; of a secret key, its random id.
+    /// Somebody else's: nothing here computes with it, so the device has no name for it, and it needs no headers.
+    pub(super) fn imported(imported: &Imported, standing: Standing) -> Key {
+        Key {
+            id: KeyId([].into()),
+            headers: Typ::ALL.map(|_| String::new()),
+            jwk: Some(imported.jwk()),
+            public: Some(imported.public.clone()),
+            defects: Vec::new(),
+            standing,
+        }
+    }
+
+    /// RFC 7638 thumbprint; of a secret key, its random id; of an imported key, what its owner calls it.
     #[must_use]
     pub fn kid(&self) -> &str {
         &self.standing.key.kid

@@ -6,6 +6,7 @@
 pub mod audience;
 pub mod claims;
 mod gate;
+pub mod imported;
 mod inventory;
 pub mod key;
 pub mod mac;
@@ -21,6 +22,7 @@ mod schedule;
 mod snapshot;
 pub mod state;
 mod upkeep;
+mod weak;
 pub mod withdrawal;
 
 use std::borrow::Cow;
@@ -50,6 +52,7 @@ pub(crate) use published::jwk_set;
 pub use published::{Capabilities, Published};
 pub use schedule::Alarm;
 pub use snapshot::{Ring, Snapshot};
+pub use weak::{Weak, refuse_weak};
 
 /// A ring as it is configured.
 #[derive(Debug, Clone)]

@@ -82,7 +82,18 @@ impl Published {
 /// The JWK Set of some keys.
 pub(crate) fn jwk_set<'a>(keys: impl Iterator<Item = &'a Arc<Key>>) -> Bytes {
     let mut set = String::from(r#"{"keys":["#);
-    for jwk in keys.filter_map(|key| key.jwk.as_deref()) {
+    let mut written: Vec<&str> = Vec::new();
+    for key in keys {
+        let Some(jwk) = key.jwk.as_deref() else {
+            continue;
+        };
+        // An imported key may serve several rings.
+        if key.standing.is_imported() {
+            if written.contains(&key.kid()) {
+                continue;
+            }
+            written.push(key.kid());
+        }
         if !set.ends_with('[') {
             set.push(',');
         }

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::algorithm::RingName;
-use crate::backend::{Label, StoredKey, Tombstone};
+use crate::backend::{Label, StoredKey};
 use crate::error::Error;
 
 use super::Keyring;
+use super::snapshot::tombstones;
 use super::state::{self, Lifecycle, Seen, Standing, State};
 use super::{Ring, Settings, Snapshot};
 use super::{inventory, schedule};
@@ -108,13 +109,7 @@ impl Keyring {
             created: label.created,
             defective: false,
         });
-        let listing = self.view().inventory.listing();
-        let tombstones: Vec<Tombstone> = listing
-            .tombstones
-            .iter()
-            .filter(|tombstone| tombstone.ring == *ring.name())
-            .cloned()
-            .collect();
+        let tombstones = tombstones(&self.view().inventory.listing(), ring.name());
         let lifecycle = Lifecycle {
             lead: self.settings.lead,
             retention: Some(self.settings.retention),

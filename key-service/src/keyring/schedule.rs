@@ -20,16 +20,19 @@ pub enum Alarm {
     Overdue,
     /// A key signs that a connected gateway does not publish.
     Unacknowledged,
+    /// A key is not as we make them, and is not used.
+    Defective,
 }
 
 impl Alarm {
     /// All there are.
-    pub const ALL: [Alarm; 5] = [
+    pub const ALL: [Alarm; 6] = [
         Alarm::Late,
         Alarm::Future,
         Alarm::NoStandby,
         Alarm::Overdue,
         Alarm::Unacknowledged,
+        Alarm::Defective,
     ];
 
     /// The word for it, in logs and metrics.
@@ -41,6 +44,7 @@ impl Alarm {
             Alarm::NoStandby => "no_standby",
             Alarm::Overdue => "overdue",
             Alarm::Unacknowledged => "unacknowledged",
+            Alarm::Defective => "defective",
         }
     }
 }

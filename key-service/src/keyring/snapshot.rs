@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::algorithm::{RingAlgorithm, RingName};
-use crate::backend::{Listing, StoredKey};
+use crate::backend::{Listing, StoredKey, Tombstone};
 
 use super::gate::{self, Gate, Signer};
+use super::imported;
 use super::key::{self, Key};
 use super::policy::Profile;
 use super::published::Published;
@@ -21,6 +22,10 @@ pub struct Ring {
     keys: Vec<Arc<Key>>,
     /// Keys that the device no longer has, known from their tombstones.
     gone: Vec<Standing>,
+    /// Others' public keys beside them.
+    pub(super) imported: Vec<Arc<Key>>,
+    /// Those of others that the device no longer has.
+    forgotten: Vec<Standing>,
     /// Which key may sign from when, in order of time.
     signers: Vec<Signer>,
     alarms: Vec<Alarm>,
@@ -33,15 +38,28 @@ impl Ring {
         &self.settings.name
     }
 
-    /// Its keys, in the order of generation, creation and kid.
+    /// Its own keys, in the order of generation, creation and kid.
     #[must_use]
     pub fn keys(&self) -> &[Arc<Key>] {
         &self.keys
     }
 
-    /// What has become of each of its keys, those that are gone included.
+    /// What has become of each of its own keys, those that are gone included.
     pub fn standings(&self) -> impl Iterator<Item = &Standing> + Clone {
         self.keys.iter().map(|key| &key.standing).chain(&self.gone)
+    }
+
+    /// The same, and what has become of the imported ones.
+    pub fn all_standings(&self) -> impl Iterator<Item = &Standing> + Clone {
+        let imported = self.imported.iter().map(|key| &key.standing);
+        self.standings().chain(imported).chain(&self.forgotten)
+    }
+
+    /// The key of this name, an imported one too.
+    #[must_use]
+    pub fn key(&self, kid: &str) -> Option<&Arc<Key>> {
+        let mut keys = self.keys.iter().chain(&self.imported);
+        keys.find(|key| key.kid() == kid)
     }
 
     /// The key that signs here at `now`.
@@ -89,6 +107,7 @@ impl Ring {
             .filter(is(State::Active))
             .chain(self.keys.iter().filter(is(State::Next)))
             .chain(self.keys.iter().rev().filter(is(State::Retired)))
+            .chain(self.imported.iter().filter(is(State::Retired)))
     }
 }
 
@@ -121,7 +140,7 @@ impl Snapshot {
         &self.published
     }
 
-    /// The key of this name, and its ring.
+    /// The key of this name that is the service's own, and its ring.
     #[must_use]
     pub fn key(&self, kid: &str) -> Option<(&Ring, &Arc<Key>)> {
         self.rings()
@@ -133,7 +152,7 @@ impl Snapshot {
     #[must_use]
     pub fn standing(&self, kid: &str) -> Option<(&Ring, &Standing)> {
         self.rings()
-            .flat_map(|ring| ring.standings().map(move |standing| (ring, standing)))
+            .flat_map(|ring| ring.all_standings().map(move |standing| (ring, standing)))
             .find(|(_, standing)| standing.key.kid == kid)
     }
 
@@ -143,6 +162,12 @@ impl Snapshot {
             .filter(|ring| ring.name().algorithm() == RingAlgorithm::Seal)
             .flat_map(|ring| ring.standings().map(move |standing| (ring, standing)))
             .map(|(ring, standing)| (ring.name(), standing.key.kid.as_str()))
+    }
+
+    /// The rings that have, or had, a key of this name: an imported one may stand in several.
+    pub fn rings_of<'a>(&'a self, kid: &'a str) -> impl Iterator<Item = &'a Ring> {
+        let has = move |ring: &&Ring| ring.all_standings().any(|it| it.key.kid == kid);
+        self.rings().filter(has)
     }
 
     pub(super) fn of(
@@ -156,7 +181,8 @@ impl Snapshot {
         let mut next_change: Option<i64> = None;
         for of in &settings.rings {
             let ring = ring(settings, of, listing, gate, now);
-            let standings = ring.keys.iter().map(|key| &key.standing);
+            let standings = ring.keys.iter().chain(&ring.imported);
+            let standings = standings.map(|key| &key.standing);
             let times = standings.flat_map(|standing| [standing.signs_from, standing.expires_at]);
             let here = ring.signers.iter().map(|signer| signer.here);
             let next = times.flatten().chain(here).filter(|at| *at > now).min();
@@ -197,12 +223,6 @@ fn ring(
             defective: !stored.defects.is_empty(),
         })
         .collect();
-    let tombstones: Vec<_> = listing
-        .tombstones
-        .iter()
-        .filter(|tombstone| tombstone.ring == of.name)
-        .cloned()
-        .collect();
     let lifecycle = Lifecycle {
         lead: settings.lead,
         // What we made for ourselves has no end but the one that somebody decides.
@@ -212,7 +232,7 @@ fn ring(
         },
     };
     let (mut keys, mut gone) = (Vec::new(), Vec::new());
-    for standing in state::judge(&seen, &tombstones, lifecycle, now) {
+    for standing in state::judge(&seen, &tombstones(listing, &of.name), lifecycle, now) {
         match stored.get(&standing.key.kid) {
             Some(stored) => keys.push(Arc::new(Key::new(stored, standing))),
             None => gone.push(standing),
@@ -227,11 +247,14 @@ fn ring(
             key,
         })
     };
+    let (imported, forgotten) = imported::of_ring(&of.name, listing, now);
     let mut ring = Ring {
         settings: of.clone(),
         signers: keys.iter().filter_map(signer).collect(),
         keys,
         gone,
+        imported,
+        forgotten,
         alarms: Vec::new(),
     };
     // Relying parties know no other keys, so only these must be published before they are used.
@@ -244,5 +267,15 @@ fn ring(
     if ring.keys.iter().any(|key| gate.is_forced(key.kid())) {
         ring.alarms.push(Alarm::Unacknowledged);
     }
+    if ring.standings().any(|one| one.reason == "defective") {
+        ring.alarms.push(Alarm::Defective);
+    }
     ring
+}
+
+/// What was written down about a ring's own keys.
+pub(super) fn tombstones(listing: &Listing, ring: &RingName) -> Vec<Tombstone> {
+    let of_ring = listing.tombstones.iter().filter(|it| it.ring == *ring);
+    let own = of_ring.filter(|it| it.generation != imported::GENERATION);
+    own.cloned().collect()
 }

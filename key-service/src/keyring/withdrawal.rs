@@ -80,7 +80,7 @@ impl Keyring {
         let snapshot = self.snapshot_full();
         let ring = snapshot.ring(&name).ok_or(Error::NotAllowed)?;
         let find = |kid: &str| {
-            ring.standings()
+            ring.all_standings()
                 .find(|standing| standing.key.kid == kid)
                 .cloned()
         };
@@ -140,6 +140,14 @@ impl Keyring {
             let note = "the material is deleted";
             let tombstone = self.tombstone(ring.name(), standing, TombstoneReason::Destroyed, note);
             self.device.bury(&tombstone).await?;
+            self.list_again().await?;
+        }
+        if standing.is_imported() {
+            let listing = self.view().inventory.listing();
+            for copy in listing.imported.iter().filter(|it| it.kid == kid) {
+                self.device.forget(copy).await?;
+            }
+            tracing::warn!(ring = %ring.name(), kid, "imported key deleted");
             self.list_again().await?;
         }
         // After a crash between the two: the tombstone is there, and so is the material.

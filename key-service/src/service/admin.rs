@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proto::v1;
 use proto::v1::key_admin_server::KeyAdmin;
 use tonic::{Request, Response, Status};
 
 use crate::algorithm::{RingAlgorithm, RingName};
 use crate::error::Error;
+use crate::keyring::Ring;
+use crate::keyring::imported::{Import, Wanted};
 use crate::keyring::rotation::Rotation;
-use crate::keyring::state::Standing;
+use crate::keyring::state::{Standing, State};
 use crate::keyring::withdrawal::{Assurance, Withdrawal};
 use crate::metrics::Rpc;
 
@@ -57,6 +60,21 @@ impl KeyAdmin for Admin {
         call.entry
             .administers("RevokeKey", "", &asked.kid, &asked.reason);
         let outcome = self.revoke(request.get_ref()).await;
+        self.shared.answer(call, outcome).await
+    }
+
+    async fn import_public_key(
+        &self,
+        request: Request<v1::ImportPublicKeyRequest>,
+    ) -> Result<Response<v1::ImportPublicKeyResponse>, Status> {
+        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
+        let asked = request.get_ref();
+        call.entry
+            .administers("ImportPublicKey", &asked.ring, "", "");
+        let outcome = self.import(asked).await;
+        if let Ok(v1::ImportPublicKeyResponse { key: Some(key), .. }) = &outcome {
+            call.entry.text("kid", &key.kid);
+        }
         self.shared.answer(call, outcome).await
     }
 
@@ -157,10 +175,10 @@ impl Admin {
         for ring in snapshot.rings() {
             let name = ring.name().to_string();
             if self.caller.may_use(&name) && (wanted.is_empty() || wanted == name) {
-                keys.extend(
-                    ring.standings()
-                        .map(|standing| self.key(ring.name(), standing)),
-                );
+                keys.extend(ring.all_standings().map(|standing| v1::Key {
+                    jwk: published_jwk(ring, standing),
+                    ..self.key(ring.name(), standing)
+                }));
             }
         }
         Ok(v1::ListKeysResponse { keys })
@@ -213,19 +231,20 @@ impl Admin {
     /// Whether the caller may use the key's ring. Another replica may have made the key a moment ago.
     async fn may_change(&self, kid: &str) -> Result<(), Error> {
         let keyring = &self.shared.keyring;
-        let ring = || {
+        let rings = || -> Vec<String> {
             let snapshot = keyring.snapshot();
-            let (ring, _) = snapshot.standing(kid)?;
-            Some(ring.name().to_string())
+            let rings = snapshot.rings_of(kid);
+            rings.map(|ring| ring.name().to_string()).collect()
         };
-        let ring = match ring() {
-            Some(ring) => Some(ring),
-            None => {
-                keyring.reload().await?;
-                ring()
-            }
-        };
-        self.may_use(&ring.ok_or(Error::NotAllowed)?)
+        let mut found = rings();
+        if found.is_empty() {
+            keyring.reload().await?;
+            found = rings();
+        }
+        if found.is_empty() {
+            return Err(Error::NotAllowed);
+        }
+        found.iter().try_for_each(|ring| self.may_use(ring))
     }
 
     async fn revoke(&self, request: &v1::RevokeKeyRequest) -> Result<v1::RevokeKeyResponse, Error> {
@@ -275,6 +294,33 @@ impl Admin {
         Ok(v1::DestroyKeyResponse { key })
     }
 
+    async fn import(
+        &self,
+        request: &v1::ImportPublicKeyRequest,
+    ) -> Result<v1::ImportPublicKeyResponse, Error> {
+        self.may_use(&request.ring)?;
+        let keyring = &self.shared.keyring;
+        let wanted = Wanted {
+            ring: &request.ring,
+            jwk: &request.jwk,
+            until: request.until,
+        };
+        let Import {
+            ring,
+            imported,
+            known_by,
+        } = if request.dry_run {
+            keyring.plan_import(wanted).await?
+        } else {
+            keyring.import(wanted).await?
+        };
+        Ok(v1::ImportPublicKeyResponse {
+            key: Some(self.key(&ring, &imported)),
+            known_by,
+            dry_run: request.dry_run,
+        })
+    }
+
     fn describe(&self) -> v1::InfoResponse {
         let keyring = &self.shared.keyring;
         let facts = keyring.device().facts();
@@ -304,8 +350,28 @@ impl Admin {
             activates_at: standing.activates_at.unwrap_or(0),
             retires_at: standing.retires_at.unwrap_or(0),
             expires_at: standing.expires_at.unwrap_or(0),
-            location: self.shared.keyring.device().facts().location.clone(),
+            location: self.location(standing),
             reason: standing.reason.to_owned(),
+            jwk: Bytes::new(),
         }
     }
+
+    /// Where the private half is.
+    fn location(&self, standing: &Standing) -> String {
+        if standing.is_imported() {
+            return "imported".to_owned();
+        }
+        self.shared.keyring.device().facts().location.clone()
+    }
+}
+
+/// What relying parties see of a key, where it verifies.
+fn published_jwk(ring: &Ring, standing: &Standing) -> Bytes {
+    let is_published = matches!(standing.state, State::Next | State::Active | State::Retired);
+    let verifies = matches!(ring.name().algorithm(), RingAlgorithm::Signature(_));
+    let key = ring.key(&standing.key.kid);
+    let jwk = key.filter(|_| is_published && verifies);
+    jwk.and_then(|key| key.jwk.clone())
+        .unwrap_or_default()
+        .into()
 }

@@ -1347,9 +1347,12 @@ pub struct Key {
     /// Where the material lives, for a person: for example 'SoftHSM v2 token "signet"'.
     #[prost(string, tag = "9")]
     pub location: ::prost::alloc::string::String,
-    /// Why it is not what its age says: "revoked", "duplicate", "late" …; empty: nothing special.
+    /// Why it is not what its age says: "revoked", "duplicate", "late", "imported" …; empty: nothing special.
     #[prost(string, tag = "10")]
     pub reason: ::prost::alloc::string::String,
+    /// The public JWK as JSON, in answers to ListKeys, where the key is one that others verify with and is published now.
+    #[prost(bytes = "bytes", tag = "11")]
+    pub jwk: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateKeyRequest {
@@ -1442,6 +1445,32 @@ pub struct DestroyKeyRequest {
 pub struct DestroyKeyResponse {
     #[prost(message, optional, tag = "1")]
     pub key: ::core::option::Option<Key>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportPublicKeyRequest {
+    /// "<purpose>/<alg>", a ring that signs.
+    #[prost(string, tag = "1")]
+    pub ring: ::prost::alloc::string::String,
+    /// One public JWK as JSON. Its "kid" is kept, for it stands in what was signed; without one, its RFC 7638 thumbprint.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub jwk: ::prost::bytes::Bytes,
+    /// Until when it is published, at most 400 days from now: seconds since 1970-01-01T00:00:00Z.
+    #[prost(int64, tag = "3")]
+    pub until: i64,
+    /// Says what would happen, and does nothing.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportPublicKeyResponse {
+    /// Generation 0, RETIRED, reason "imported".
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<Key>,
+    /// From when every relying party knows it, whatever copy of the JWK Set it keeps: seconds since 1970-01-01T00:00:00Z.
+    #[prost(int64, tag = "2")]
+    pub known_by: i64,
+    #[prost(bool, tag = "3")]
+    pub dry_run: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InfoRequest {}
@@ -1729,6 +1758,31 @@ pub mod key_admin_client {
                 .insert(GrpcMethod::new("keyservice.v1.KeyAdmin", "DestroyKey"));
             self.inner.unary(req, path, codec).await
         }
+        /// Publishes somebody else's public key beside a ring's own, for verification only: it never signs.
+        pub async fn import_public_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportPublicKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportPublicKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/keyservice.v1.KeyAdmin/ImportPublicKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("keyservice.v1.KeyAdmin", "ImportPublicKey"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn info(
             &mut self,
             request: impl tonic::IntoRequest<super::InfoRequest>,
@@ -1858,6 +1912,14 @@ pub mod key_admin_server {
             request: tonic::Request<super::DestroyKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DestroyKeyResponse>,
+            tonic::Status,
+        >;
+        /// Publishes somebody else's public key beside a ring's own, for verification only: it never signs.
+        async fn import_public_key(
+            &self,
+            request: tonic::Request<super::ImportPublicKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportPublicKeyResponse>,
             tonic::Status,
         >;
         async fn info(
@@ -2211,6 +2273,51 @@ pub mod key_admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DestroyKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/keyservice.v1.KeyAdmin/ImportPublicKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportPublicKeySvc<T: KeyAdmin>(pub Arc<T>);
+                    impl<
+                        T: KeyAdmin,
+                    > tonic::server::UnaryService<super::ImportPublicKeyRequest>
+                    for ImportPublicKeySvc<T> {
+                        type Response = super::ImportPublicKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportPublicKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyAdmin>::import_public_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportPublicKeySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use key_service::algorithm::{RingAlgorithm, SignatureAlgorithm};
 use key_service::backend::{
-    Calls, Device, Error, KeyId, Label, Settings, StoredKey, Tombstone, TombstoneReason,
+    Calls, Device, Error, Imported, KeyId, Label, Settings, StoredKey, Tombstone, TombstoneReason,
 };
+use key_service::jwk::Jwk;
 use key_service::signature;
 use support::kryoptic::Kryoptic;
 use support::softhsm::{self, SoftHsm, Token};
@@ -179,6 +180,7 @@ async fn keeps_the_contract(device: Device, reopen: impl Fn() -> Device) {
         refuses_what_is_not_its_own(&device, key).await;
     }
     buries(&device).await;
+    imports(&device).await;
     under_load(&device, &keys).await;
     destroys(&device).await;
     if device.facts().kind == "pkcs11" {
@@ -276,6 +278,39 @@ async fn make_at_once(one: &Device, other: &Device) {
     assert_eq!(listed, before.union(&made).cloned().collect());
     for key in &made {
         other.destroy(key).await.unwrap();
+    }
+}
+
+/// Others' public keys: as they were, each once however often it is said, and gone when they are forgotten.
+async fn imports(device: &Device) {
+    let key = |kid: &str, until| {
+        Imported {
+        kid: kid.to_owned(),
+        ring: "id-token/ES256".parse().unwrap(),
+        // RFC 7515 A.3.1.
+        public: Jwk::parse(br#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#)
+            .unwrap()
+            .public,
+        at: 1_700_000_000,
+        until,
+    }
+    };
+    let all = [
+        key("public:theirs/1", 1_800_000_000),
+        key("theirs", 1_800_000_000),
+    ];
+    for key in &all {
+        device.import(key).await.unwrap();
+    }
+    let mut listed = device.list().await.unwrap();
+    listed.imported.sort_by(|a, b| a.kid.cmp(&b.kid));
+    assert_eq!(listed.imported, all);
+    assert_eq!(listed.strange, [""; 0]);
+    device.import(&all[0]).await.unwrap();
+    // What is gone already needs no deletion.
+    for _ in 0..2 {
+        device.forget(&all[0]).await.unwrap();
+        assert_eq!(device.list().await.unwrap().imported, all[1..]);
     }
 }
 

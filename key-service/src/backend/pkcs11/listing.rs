@@ -9,11 +9,8 @@ use cryptoki::session::Session;
 use super::error::{Class, Failure, class};
 use super::object::{self, Description};
 use super::trial;
-use crate::backend::record::{LABEL_PREFIX, TOMBSTONE_PREFIX};
-use crate::backend::{KeyId, Label, Listing, PublicKey, StoredKey, Tombstone};
-
-/// CKA_APPLICATION of our data objects.
-pub(super) const APPLICATION: &[u8] = b"signet";
+use crate::backend::record::{IMPORTED_PREFIX, LABEL_PREFIX, TOMBSTONE_PREFIX};
+use crate::backend::{Imported, KeyId, Label, Listing, PublicKey, StoredKey, Tombstone};
 
 /// Keys whose public half was seen to be theirs, so that each is tried once.
 pub(super) type Proven = HashSet<(KeyId, String)>;
@@ -52,7 +49,7 @@ pub(super) fn read(session: &Session, proven: &mut Proven) -> Result<Listing, Fa
         }
         listing.keys.push(key);
     }
-    tombstones(session, &mut listing)?;
+    records(session, &mut listing)?;
     Ok(listing)
 }
 
@@ -129,11 +126,13 @@ fn fingerprint(public: Option<&PublicKey>) -> String {
     public.map(crate::jwk::thumbprint).unwrap_or_default()
 }
 
-fn tombstones(session: &Session, listing: &mut Listing) -> Result<(), Failure> {
+/// Tombstones, and others' public keys. Private objects alone: who has no PIN can make public ones in many tokens.
+fn records(session: &Session, listing: &mut Listing) -> Result<(), Failure> {
     let template = [
         Attribute::Class(ObjectClass::DATA),
         Attribute::Token(true),
-        Attribute::Application(APPLICATION.to_vec()),
+        Attribute::Private(true),
+        Attribute::Application(object::APPLICATION.to_vec()),
     ];
     for object in session.find_objects(&template)? {
         let attributes =
@@ -141,10 +140,10 @@ fn tombstones(session: &Session, listing: &mut Listing) -> Result<(), Failure> {
         let [Attribute::Label(label), Attribute::Value(value)] = attributes.as_slice() else {
             continue;
         };
-        match Tombstone::from_json(value) {
-            Ok(tombstone) if label.starts_with(TOMBSTONE_PREFIX.as_bytes()) => {
-                listing.tombstones.push(tombstone);
-            }
+        let is = |prefix: &str| label.starts_with(prefix.as_bytes());
+        match (Tombstone::from_json(value), Imported::from_json(value)) {
+            (Ok(tombstone), _) if is(TOMBSTONE_PREFIX) => listing.tombstones.push(tombstone),
+            (_, Ok(imported)) if is(IMPORTED_PREFIX) => listing.imported.push(imported),
             _ => listing.strange.push(printable(label)),
         }
     }

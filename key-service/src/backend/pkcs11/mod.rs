@@ -36,8 +36,10 @@ pub use self::copy::SessionCopies;
 pub(super) use self::lane::Lanes;
 use self::patience::{is_failure, patiently};
 use self::token::Token;
+use super::secret::{Descriptor, Source};
 use super::{Error, Facts, RsaBits};
 use crate::config::duration;
+use crate::permissions;
 
 /// How many requests may wait, unless the configuration says otherwise.
 const QUEUE: usize = 256;
@@ -53,8 +55,15 @@ pub struct Settings {
     /// Serial number of the token. Set: another token with the same label is refused.
     #[serde(default)]
     pub serial: Option<String>,
-    /// File with the user PIN, of mode 0600. A line end after it does not count.
-    pub pin_file: PathBuf,
+    /// File with the user PIN, which nobody else may read. A line end after it does not count.
+    #[serde(default)]
+    pub pin_file: Option<PathBuf>,
+    /// Or the descriptor that it is read from.
+    #[serde(default)]
+    pub pin_fd: Option<Descriptor>,
+    /// Or the name of systemd's credential.
+    #[serde(default)]
+    pub pin_credential: Option<String>,
     /// How many threads, each with a session of its own, call the module. Default: one for each core.
     #[serde(default)]
     pub lanes: Option<NonZeroUsize>,
@@ -76,8 +85,23 @@ fn default_hang_limit() -> Duration {
     Duration::from_secs(30)
 }
 
+impl Settings {
+    /// Where the PIN comes from.
+    pub(super) fn pin(&self) -> Result<Source, Error> {
+        let file = self.pin_file.clone().map(Source::File);
+        let descriptor = self.pin_fd.clone().map(Source::Descriptor);
+        let credential = self.pin_credential.clone().map(Source::Credential);
+        Source::only_one("pin", [file, descriptor, credential])
+    }
+}
+
 /// Opens the token, finds out what it can do, and starts the lanes.
 pub(super) fn open(settings: &Settings) -> Result<(Facts, Lanes), Error> {
+    // What cannot be loaded at all, `Token::open` says.
+    if settings.module.is_absolute() && settings.module.exists() {
+        permissions::check_code(&settings.module)
+            .map_err(|refused| Error::Unusable(format!("the module: {refused}")))?;
+    }
     let token = Arc::new(Token::open(settings)?);
     let facts = patiently(|| token.facts(), is_failure)?;
     let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);

@@ -10,7 +10,10 @@ use p256::pkcs8::der::asn1::OctetStringRef;
 
 use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 use crate::backend::record::LABEL_PREFIX;
-use crate::backend::{Curve, KeyId, Point, PublicKey, RsaBits};
+use crate::backend::{Curve, KeyId, Point, PublicKey, RsaBits, weakness};
+
+/// CKA_APPLICATION of our data objects.
+pub(super) const APPLICATION: &[u8] = b"signet";
 
 /// DER of the curves' object identifiers (RFC 5480 §2.1.1.1, RFC 8410 §3).
 const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -221,6 +224,35 @@ pub(super) fn destroy(session: &Session, id: &KeyId) -> Result<()> {
     Ok(())
 }
 
+/// What is the same in every data object of ours. Whoever has no PIN cannot make such a one, nor change it.
+fn of_ours(name: &str) -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::DATA),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Application(APPLICATION.to_vec()),
+        Attribute::Label(name.as_bytes().to_vec()),
+    ]
+}
+
+/// Writes a data object.
+pub(super) fn write(session: &Session, name: &str, value: &[u8]) -> Result<()> {
+    let mut object = of_ours(name);
+    object.extend([
+        Attribute::Modifiable(false),
+        Attribute::Value(value.to_vec()),
+    ]);
+    session.create_object(&object).map(drop)
+}
+
+/// Deletes the data objects of this name.
+pub(super) fn erase(session: &Session, name: &str) -> Result<()> {
+    for object in session.find_objects(&of_ours(name))? {
+        session.destroy_object(object)?;
+    }
+    Ok(())
+}
+
 pub(super) fn class_of(algorithm: RingAlgorithm) -> ObjectClass {
     match algorithm {
         RingAlgorithm::Seal | RingAlgorithm::Mac => ObjectClass::SECRET_KEY,
@@ -396,17 +428,20 @@ impl Description {
         [
             (
                 has(Attribute::KeyType(Material::of(algorithm).key_type())),
-                "of another key type",
+                weakness::KEY_TYPE,
             ),
-            (has(Attribute::Local(true)), "not made in the token"),
-            (has(Attribute::Sensitive(true)), "not sensitive"),
+            (has(Attribute::Local(true)), weakness::NOT_LOCAL),
+            (has(Attribute::Sensitive(true)), weakness::NOT_SENSITIVE),
             (
                 has(Attribute::AlwaysSensitive(true)),
-                "not always sensitive",
+                weakness::NOT_ALWAYS_SENSITIVE,
             ),
-            (has(Attribute::Extractable(false)), "extractable"),
-            (has(Attribute::NeverExtractable(true)), "was extractable"),
-            (is_single, "not of exactly the usage of its ring"),
+            (has(Attribute::Extractable(false)), weakness::EXTRACTABLE),
+            (
+                has(Attribute::NeverExtractable(true)),
+                weakness::WAS_EXTRACTABLE,
+            ),
+            (is_single, weakness::USAGE),
         ]
         .into_iter()
         .filter_map(|(is_right, defect)| (!is_right).then_some(defect))

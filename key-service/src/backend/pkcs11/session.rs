@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use cryptoki::error::Error as ModuleError;
-use cryptoki::object::{Attribute, ObjectClass};
 
 use super::error::{Class, Failure, class, is_fleeting, is_session_gone};
 use super::object::{self, Design};
@@ -17,7 +16,7 @@ use super::{announce, listing, mechanism, trial};
 use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 use crate::backend::device::CANARY;
 use crate::backend::{
-    Error, KeyId, Label, Listing, Peer, SecretBytes, Session, StoredKey, Tombstone,
+    Error, Imported, KeyId, Label, Listing, Peer, SecretBytes, Session, StoredKey, Tombstone,
 };
 
 /// One in so many ECDSA and EdDSA signatures is verified, and every canary; every RSA signature is.
@@ -232,19 +231,21 @@ impl Session for Conversation {
 
     fn bury(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let (name, json) = (tombstone.name(), tombstone.to_json());
-        self.alone(|open| {
-            let object = [
-                Attribute::Class(ObjectClass::DATA),
-                Attribute::Token(true),
-                Attribute::Private(true),
-                Attribute::Modifiable(false),
-                Attribute::Application(listing::APPLICATION.to_vec()),
-                Attribute::Label(name.clone().into_bytes()),
-                Attribute::Value(json.clone()),
-            ];
-            open.session.create_object(&object)?;
-            Ok(())
-        })?;
+        self.alone(|open| Ok(object::write(&open.session, &name, &json)?))?;
+        announce::soon(&self.token);
+        Ok(())
+    }
+
+    fn import(&self, key: &Imported) -> Result<(), Error> {
+        let (name, json) = (key.name(), key.to_json());
+        self.alone(|open| Ok(object::write(&open.session, &name, &json)?))?;
+        announce::soon(&self.token);
+        Ok(())
+    }
+
+    fn forget(&self, key: &Imported) -> Result<(), Error> {
+        let name = key.name();
+        self.alone(|open| Ok(object::erase(&open.session, &name)?))?;
         announce::soon(&self.token);
         Ok(())
     }

@@ -4,9 +4,6 @@
 //! can wait until nobody is inside. Sessions are never closed by a drop: after a re-initialisation the module gives
 //! the same numbers to new sessions, and a late close would end one of those.
 
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
@@ -16,7 +13,6 @@ use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
 use tokio::sync::watch;
-use zeroize::Zeroize as _;
 
 use super::canary::Canaries;
 use super::copy::Copies;
@@ -25,14 +21,14 @@ use super::open::Open;
 use super::patience::{is_failure, patiently};
 use super::watchdog::Pulse;
 use super::{Settings, announce, error, trial};
+use crate::backend::secret::Source;
 use crate::backend::{Error, Facts, State};
 
-/// The longest PIN file, in octets.
-const LONGEST_PIN: u64 = 512;
 
 /// A token that was found and logged in to.
 pub(super) struct Token {
     pub(super) settings: Settings,
+    pin: Source,
     pub(super) copies: Copies,
     pub(super) canaries: Canaries,
     /// Of the thread that brings it back.
@@ -81,6 +77,7 @@ impl Token {
         let (slot, about) = patiently(look, |_| is_ours)?;
         let token = Token {
             settings: settings.clone(),
+            pin: settings.pin()?,
             copies: Copies::new(settings.session_copies),
             canaries: Canaries::default(),
             recovery: Arc::default(),
@@ -186,8 +183,7 @@ impl Token {
         if self.state() == State::LockedOut {
             return Err(self.refusal().into());
         }
-        // Read each time, so that it is in memory for no longer than the login takes.
-        let pin = read_pin(&self.settings.pin_file)?;
+        let pin = RawAuthPin::new(Box::new(std::mem::take(&mut *self.pin.read()?)));
         match session.login_with_raw(UserType::User, &pin) {
             Ok(()) => Ok(()),
             // The state that some modules tell is out of date.
@@ -204,8 +200,8 @@ impl Token {
                     );
                     Err(Error::Unusable(format!(
                         "PIN refused; not tried again, because repeated tries lock a token: {reason} \
-                         (token \"{token}\", PIN file {})",
-                        self.settings.pin_file.display()
+                         (token \"{token}\", PIN from {})",
+                        self.pin
                     ))
                     .into())
                 }
@@ -374,34 +370,4 @@ pub(super) fn find(module: &Pkcs11, settings: &Settings) -> Result<(Slot, TokenI
             seen.join(", ")
         ))),
     }
-}
-
-fn read_pin(path: &Path) -> Result<RawAuthPin, Error> {
-    let cannot =
-        |error: std::io::Error| Error::Unusable(format!("cannot read {}: {error}", path.display()));
-    let file = std::fs::File::open(path).map_err(cannot)?;
-    let mode = file.metadata().map_err(cannot)?.mode();
-    if mode & 0o077 != 0 {
-        let path = path.display();
-        return Err(Error::Unusable(format!(
-            "{path} is open to other users (mode {:03o}): run `chmod 600 {path}`",
-            mode & 0o777
-        )));
-    }
-    // Room for all of it, so that growing leaves no copies behind.
-    let mut pin = Vec::with_capacity(1024);
-    if let Err(error) = file.take(LONGEST_PIN).read_to_end(&mut pin) {
-        pin.zeroize();
-        return Err(cannot(error));
-    }
-    while pin
-        .last()
-        .is_some_and(|octet| matches!(octet, b'\n' | b'\r'))
-    {
-        pin.pop();
-    }
-    if pin.is_empty() {
-        return Err(Error::Unusable(format!("{} is empty", path.display())));
-    }
-    Ok(RawAuthPin::new(Box::new(pin)))
 }

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aes_gcm::Aes256Gcm;
@@ -17,7 +17,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::backend::secret::Source;
 use crate::backend::{Error, SecretBytes};
+use crate::permissions;
 
 /// The file that holds the salt, and proves that a passphrase is the right one.
 const SALT_FILE: &str = "salt.json";
@@ -35,18 +37,22 @@ const STRETCH: (u32, u32, u32) = (64 * 1024, 3, 4);
 pub(super) enum Kind {
     Key,
     Tombstone,
+    Imported,
 }
 
 impl Kind {
+    const ALL: [Kind; 3] = [Kind::Key, Kind::Tombstone, Kind::Imported];
+
     fn extension(self) -> &'static str {
         match self {
             Kind::Key => "key",
             Kind::Tombstone => "tombstone",
+            Kind::Imported => "imported",
         }
     }
 }
 
-/// The name of the file of a key or tombstone.
+/// The name of the file of a key or a record.
 pub(super) fn name_of(kind: Kind, id: &[u8]) -> String {
     let id: String = id.iter().map(|octet| format!("{octet:02x}")).collect();
     format!("{id}.{}", kind.extension())
@@ -54,7 +60,7 @@ pub(super) fn name_of(kind: Kind, id: &[u8]) -> String {
 
 /// What is in a file, opened.
 pub(super) struct Record {
-    /// The label of a key.
+    /// The label of a key, or the name of a record.
     pub(super) name: String,
     /// 16 random octets.
     pub(super) id: Vec<u8>,
@@ -65,7 +71,7 @@ pub(super) struct Record {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    /// What a person may read: a label, or a tombstone's name. In the salt file: the salt.
+    /// What a person may read: a label, or a record's name. In the salt file: the salt.
     name: String,
     nonce: String,
     sealed: String,
@@ -78,9 +84,9 @@ pub(super) struct Vault {
 }
 
 impl Vault {
-    pub(super) fn open(directory: &Path, passphrase_file: &Path) -> Result<Vault, Error> {
+    pub(super) fn open(directory: &Path, source: &Source) -> Result<Vault, Error> {
         make_directory(directory)?;
-        let passphrase = read_passphrase(passphrase_file)?;
+        let passphrase = source.read()?;
         let salt_file = directory.join(SALT_FILE);
         let key = if salt_file.exists() {
             open_salt(&salt_file, &passphrase)
@@ -99,16 +105,19 @@ impl Vault {
         };
         let key = key.map_err(|error| match error {
             Error::Undecryptable => Error::Unusable(format!(
-                "the passphrase in {} is not the one that sealed {}",
-                passphrase_file.display(),
+                "the passphrase in {source} is not the one that sealed {}",
                 directory.display()
             )),
             other => other,
         })?;
-        Ok(Vault {
+        let vault = Vault {
             directory: directory.to_owned(),
             key,
-        })
+        };
+        for (_, file) in vault.names()? {
+            permissions::check_secret(&directory.join(file)).map_err(refused)?;
+        }
+        Ok(vault)
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -122,7 +131,7 @@ impl Vault {
         for entry in fs::read_dir(&self.directory).map_err(unreadable)? {
             let name = entry.map_err(unreadable)?.file_name();
             let Some(name) = name.to_str() else { continue };
-            for kind in [Kind::Key, Kind::Tombstone] {
+            for kind in Kind::ALL {
                 let extension = Path::new(name).extension();
                 if extension.is_some_and(|it| it == kind.extension()) {
                     names.push((kind, name.to_owned()));
@@ -201,7 +210,7 @@ impl Written {
     }
 
     fn read(path: &Path) -> Result<Written, Error> {
-        let file = open_private(path)?;
+        let file = permissions::open_secret(path).map_err(refused)?;
         let mut json = Vec::new();
         file.take(LONGEST_FILE)
             .read_to_end(&mut json)
@@ -246,54 +255,13 @@ fn stretch(passphrase: &[u8], salt: &str) -> Result<Aes256Gcm, Error> {
         .map_err(|_| Error::Unusable("cannot stretch the passphrase".to_owned()))
 }
 
-fn read_passphrase(path: &Path) -> Result<SecretBytes, Error> {
-    let file = open_private(path)?;
-    // Room for all of it, so that growing leaves no copies behind.
-    let mut passphrase = Zeroizing::new(Vec::with_capacity(1024));
-    file.take(1024)
-        .read_to_end(&mut passphrase)
-        .map_err(|error| cannot("read", path, &error))?;
-    while passphrase
-        .last()
-        .is_some_and(|octet| matches!(octet, b'\n' | b'\r'))
-    {
-        passphrase.pop();
-    }
-    if passphrase.is_empty() {
-        return Err(Error::Unusable(format!("{} is empty", path.display())));
-    }
-    Ok(passphrase)
-}
-
-/// Opens a file that nobody else may read.
-fn open_private(path: &Path) -> Result<File, Error> {
-    let file = File::open(path).map_err(|error| cannot("read", path, &error))?;
-    let metadata = file
-        .metadata()
-        .map_err(|error| cannot("read", path, &error))?;
-    refuse_loose(path, metadata.mode(), "600")?;
-    Ok(file)
-}
-
 fn make_directory(path: &Path) -> Result<(), Error> {
     let made = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path);
     made.map_err(|error| cannot("make", path, &error))?;
-    let metadata = fs::metadata(path).map_err(|error| cannot("read", path, &error))?;
-    refuse_loose(path, metadata.mode(), "700")
-}
-
-fn refuse_loose(path: &Path, mode: u32, wanted: &str) -> Result<(), Error> {
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    let path = path.display();
-    Err(Error::Unusable(format!(
-        "{path} is open to other users (mode {:03o}): run `chmod {wanted} {path}`",
-        mode & 0o777
-    )))
+    permissions::check_private_folder(path).map_err(refused)
 }
 
 /// The file appears under its name only when all of it is on the disk, and never replaces another.
@@ -315,6 +283,12 @@ fn persist(directory: &Path, name: &str, written: &Written) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+// By value, because that is how `map_err` hands it over.
+#[allow(clippy::needless_pass_by_value)]
+fn refused(refused: permissions::Refused) -> Error {
+    Error::Unusable(refused.to_string())
+}
+
 fn cannot(verb: &str, path: &Path, error: &io::Error) -> Error {
     Error::Unusable(format!("cannot {verb} {}: {error}", path.display()))
 }
@@ -325,6 +299,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    fn open(directory: &Path, passphrase: &Path) -> Result<Vault, Error> {
+        Vault::open(directory, &Source::File(passphrase.to_owned()))
+    }
 
     fn private(path: &Path, content: &str) {
         fs::write(path, content).unwrap();
@@ -337,13 +315,13 @@ mod tests {
         let passphrase = folder.path().join("passphrase");
         private(&passphrase, "correct horse\n");
         let directory = folder.path().join("keys");
-        let vault = Vault::open(&directory, &passphrase).unwrap();
+        let vault = open(&directory, &passphrase).unwrap();
         let id = vault.write(Kind::Key, "label", b"secret").unwrap();
         let file = name_of(Kind::Key, &id);
         assert_eq!(vault.names().unwrap(), [(Kind::Key, file.clone())]);
 
         private(&passphrase, "correct horse");
-        let again = Vault::open(&directory, &passphrase).unwrap();
+        let again = open(&directory, &passphrase).unwrap();
         let record = again.read(Kind::Key, &file).unwrap();
         assert_eq!((record.name.as_str(), &record.id), ("label", &id));
         assert_eq!(&record.secret[..], b"secret");
@@ -357,10 +335,7 @@ mod tests {
         assert!(again.read(Kind::Key, &other).is_err());
 
         private(&passphrase, "wrong");
-        let error = Vault::open(&directory, &passphrase)
-            .err()
-            .unwrap()
-            .to_string();
+        let error = open(&directory, &passphrase).err().unwrap().to_string();
         assert!(error.contains("passphrase"), "{error}");
     }
 
@@ -370,7 +345,7 @@ mod tests {
         let passphrase = folder.path().join("passphrase");
         private(&passphrase, "correct horse");
         let directory = folder.path().join("keys");
-        Vault::open(&directory, &passphrase).unwrap();
+        open(&directory, &passphrase).unwrap();
         for (path, mode) in [
             (&directory, 0o750),
             (&passphrase, 0o640),
@@ -378,15 +353,12 @@ mod tests {
         ] {
             let before = fs::metadata(path).unwrap().permissions();
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-            let error = Vault::open(&directory, &passphrase)
-                .err()
-                .unwrap()
-                .to_string();
+            let error = open(&directory, &passphrase).err().unwrap().to_string();
             assert!(error.contains("chmod"), "{error}");
             fs::set_permissions(path, before).unwrap();
         }
-        assert!(Vault::open(&directory, &folder.path().join("none")).is_err());
+        assert!(open(&directory, &folder.path().join("none")).is_err());
         private(&passphrase, "\n");
-        assert!(Vault::open(&directory, &passphrase).is_err());
+        assert!(open(&directory, &passphrase).is_err());
     }
 }

@@ -15,8 +15,10 @@ use serde::Deserialize;
 
 use self::file::{Kind, Vault};
 use self::key::Key;
+use super::secret::{Descriptor, Source};
 use super::{
-    Error, Facts, KeyId, Label, Listing, Peer, RsaBits, SecretBytes, Session, StoredKey, Tombstone,
+    Error, Facts, Imported, KeyId, Label, Listing, Peer, RsaBits, SecretBytes, Session, StoredKey,
+    Tombstone,
 };
 use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 
@@ -26,11 +28,28 @@ use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 pub struct Settings {
     /// Folder of the key files, of mode 0700. Made when it is not there.
     pub directory: PathBuf,
-    /// File with the passphrase that seals them, of mode 0600. A line end after it does not count.
-    pub passphrase_file: PathBuf,
+    /// File with the passphrase that seals them, which nobody else may read. A line end after it does not count.
+    #[serde(default)]
+    pub passphrase_file: Option<PathBuf>,
+    /// Or the descriptor that it is read from.
+    #[serde(default)]
+    pub passphrase_fd: Option<Descriptor>,
+    /// Or the name of systemd's credential.
+    #[serde(default)]
+    pub passphrase_credential: Option<String>,
     /// Length of RSA moduli that are made, in bits: 2048, 3072 or 4096.
     #[serde(default)]
     pub rsa_bits: RsaBits,
+}
+
+impl Settings {
+    /// Where the passphrase comes from.
+    pub(super) fn passphrase(&self) -> Result<Source, Error> {
+        let file = self.passphrase_file.clone().map(Source::File);
+        let descriptor = self.passphrase_fd.clone().map(Source::Descriptor);
+        let credential = self.passphrase_credential.clone().map(Source::Credential);
+        Source::only_one("passphrase", [file, descriptor, credential])
+    }
 }
 
 type Keys = HashMap<KeyId, Arc<Loaded>>;
@@ -53,7 +72,7 @@ impl Directory {
     /// Stretches the passphrase and opens the folder.
     pub(super) fn open(settings: &Settings) -> Result<Directory, Error> {
         let directory = Directory {
-            vault: Vault::open(&settings.directory, &settings.passphrase_file)?,
+            vault: Vault::open(&settings.directory, &settings.passphrase()?)?,
             rsa_bits: settings.rsa_bits,
             keys: ArcSwap::default(),
             writer: Mutex::new(()),
@@ -103,6 +122,16 @@ impl Directory {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn record<T, E: std::fmt::Display>(
+        &self,
+        kind: Kind,
+        file: &str,
+        read: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<T, Error> {
+        let record = self.vault.read(kind, file)?;
+        read(&record.secret).map_err(|error| Error::Unusable(error.to_string()))
+    }
+
     fn load(&self, name: &str) -> Result<Loaded, Error> {
         let record = self.vault.read(Kind::Key, name)?;
         let label: Label = record
@@ -145,16 +174,14 @@ impl Session for Directory {
                         Err(error) => listing.strange.push(format!("{name}: {error}")),
                     }
                 }
-                Kind::Tombstone => {
-                    let tombstone = self.vault.read(kind, &name).and_then(|record| {
-                        Tombstone::from_json(&record.secret)
-                            .map_err(|error| Error::Unusable(error.to_string()))
-                    });
-                    match tombstone {
-                        Ok(tombstone) => listing.tombstones.push(tombstone),
-                        Err(error) => listing.strange.push(format!("{name}: {error}")),
-                    }
-                }
+                Kind::Tombstone => match self.record(kind, &name, Tombstone::from_json) {
+                    Ok(tombstone) => listing.tombstones.push(tombstone),
+                    Err(error) => listing.strange.push(format!("{name}: {error}")),
+                },
+                Kind::Imported => match self.record(kind, &name, Imported::from_json) {
+                    Ok(imported) => listing.imported.push(imported),
+                    Err(error) => listing.strange.push(format!("{name}: {error}")),
+                },
             }
         }
         self.keys.store(Arc::new(after));
@@ -186,6 +213,27 @@ impl Session for Directory {
         self.vault
             .write(Kind::Tombstone, &tombstone.name(), &tombstone.to_json())
             .map(drop)
+    }
+
+    fn import(&self, key: &Imported) -> Result<(), Error> {
+        self.vault
+            .write(Kind::Imported, &key.name(), &key.to_json())
+            .map(drop)
+    }
+
+    fn forget(&self, key: &Imported) -> Result<(), Error> {
+        let _held = self.lock();
+        let kind = Kind::Imported;
+        let names = self.vault.names()?.into_iter();
+        for (_, file) in names.filter(|(other, _)| *other == kind) {
+            // One that cannot be read is not this one; `list` tells of it.
+            if let Ok(record) = self.vault.read(kind, &file)
+                && record.name == key.name()
+            {
+                self.vault.remove(kind, &record.id)?;
+            }
+        }
+        Ok(())
     }
 
     fn destroy(&self, key: &KeyId) -> Result<(), Error> {
