@@ -1,4 +1,4 @@
-//! K-1, HS-01, HS-04: what the process gives up, whom it does not let near its secrets, and how it gets the PIN. The real
+//! HS-01, HS-04: what the process gives up, whom it does not let near its secrets, and how it gets the PIN. The real
 //! program, as a child.
 
 use std::fs;

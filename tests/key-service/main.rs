@@ -11,6 +11,7 @@ mod doctor;
 mod foreign;
 mod gate;
 mod hardening;
+mod import;
 mod lifecycle;
 mod mac;
 mod migration;
