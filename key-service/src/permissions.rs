@@ -7,6 +7,7 @@ use std::iter::repeat;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{getegid, geteuid};
 
 /// A folder in which nobody removes or renames what is another's (inode(7)).
@@ -67,15 +68,18 @@ pub fn check_private_folder(path: &Path) -> Result<(), Refused> {
 
 /// Opens a file that others may read, and not change.
 ///
-/// Whose it is does not matter: a configuration that is mounted into a container belongs to somebody outside, and what it
-/// names to load is looked at for itself.
+/// Whose it is does not matter, nor on a read-only mount who could write it elsewhere: a configuration that is mounted into
+/// a container belongs to somebody outside, and what it names to load is looked at for itself.
 ///
 /// # Errors
 /// It cannot be opened, or others can change it.
 pub fn open_unchangeable(path: &Path) -> Result<File, Refused> {
     let file = File::open(path).map_err(unreadable(path))?;
     let metadata = file.metadata().map_err(unreadable(path))?;
-    unchangeable(path, &metadata)?;
+    let mount = fstatvfs(&file).map_err(|error| unreadable(path)(error.into()))?;
+    if !mount.flags().contains(FsFlags::ST_RDONLY) {
+        unchangeable(path, &metadata)?;
+    }
     Ok(file)
 }
 

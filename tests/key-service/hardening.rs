@@ -275,6 +275,31 @@ fn what_others_can_read_or_change_refuses_the_start() {
     drop(Serving::start(serve(&write(folder.path(), &software))));
 }
 
+/// Where this machine lets us have mounts of our own.
+#[test]
+fn a_configuration_on_a_read_only_mount_is_changed_by_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    write_secret(&folder.path().join("passphrase"), "correct horse");
+    let path = write(folder.path(), &configuration(SOFTWARE, ""));
+    set_mode(&path, 0o666);
+    assert_eq!(refused(serve(&path)).0, USAGE);
+    let apart = || {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-c"]);
+        command
+    };
+    let mount = r#"mount --bind "$1" "$1" && mount -o remount,ro,bind "$1""#;
+    let mut tried = apart();
+    tried.args([mount, "sh"]).arg(&path);
+    if !tried.output().is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let mut command = apart();
+    let run = format!("{mount} && exec \"$0\" serve --config \"$1\"");
+    command.arg(run).arg(program()).arg(&path);
+    drop(Serving::start(command));
+}
+
 #[test]
 fn hs_04_the_pin_comes_by_file_descriptor_or_credential() {
     let name = "hardening::hs_04_the_pin_comes_by_file_descriptor_or_credential";
