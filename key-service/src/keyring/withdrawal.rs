@@ -146,8 +146,8 @@ impl Keyring {
             let listing = self.view().inventory.listing();
             for copy in listing.imported.iter().filter(|it| it.kid == kid) {
                 self.device.forget(copy).await?;
+                tracing::warn!(ring = %copy.ring, kid, "imported key deleted");
             }
-            tracing::warn!(ring = %ring.name(), kid, "imported key deleted");
             self.list_again().await?;
         }
         // After a crash between the two: the tombstone is there, and so is the material.

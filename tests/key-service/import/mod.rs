@@ -239,6 +239,10 @@ async fn an_imported_key_is_withdrawn_like_any_other() {
 
     let (one, other) = (first.token(service.now()), second.token(service.now()));
     let kid = || first.kid.to_owned();
+    let destroy = || v1::DestroyKeyRequest {
+        kid: kid(),
+        ..Default::default()
+    };
     let disable = v1::DisableKeyRequest {
         kid: kid(),
         reason: reason(),
@@ -264,9 +268,7 @@ async fn an_imported_key_is_withdrawn_like_any_other() {
     );
     assert!(verified(&mut keys, &one, OTHER).await.is_ok());
 
-    let refused = admin
-        .destroy_key(v1::DestroyKeyRequest { kid: kid() })
-        .await;
+    let refused = admin.destroy_key(destroy()).await;
     assert!(
         refused
             .unwrap_err()
@@ -287,9 +289,7 @@ async fn an_imported_key_is_withdrawn_like_any_other() {
         Err(Code::InvalidArgument)
     );
     for _ in 0..2 {
-        let destroyed = admin
-            .destroy_key(v1::DestroyKeyRequest { kid: kid() })
-            .await;
+        let destroyed = admin.destroy_key(destroy()).await;
         let destroyed = destroyed.unwrap().into_inner().key.unwrap();
         assert_eq!(destroyed.state(), KeyState::Destroyed);
     }
