@@ -13,7 +13,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
 use nix::unistd::{Gid, Uid, chown, geteuid};
 use pki::Authority;
-use support::softhsm::{MODULE, SoftHsm, write_secret};
+use support::softhsm::{MODULE, SoftHsm, Token, write_secret};
 
 use crate::running::{KeyService, jwks, sign, write_certificate};
 use crate::surface::get;
@@ -451,7 +451,7 @@ fn a_passphrase_comes_the_same_ways() {
 }
 
 /// A key that this service did not make: it can be taken out of the token.
-fn extractable(label: &str, id: &[u8]) {
+fn extractable(token: &Token, label: &str, id: &[u8]) {
     let names = [
         Attribute::Token(true),
         Attribute::Label(label.as_bytes().to_vec()),
@@ -471,7 +471,7 @@ fn extractable(label: &str, id: &[u8]) {
         Attribute::Unwrap(false),
         Attribute::SignRecover(false),
     ]);
-    intruder("signet")
+    intruder(token)
         .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)
         .unwrap();
 }
@@ -495,7 +495,7 @@ async fn hs_01_a_weak_key_is_not_used_and_refuses_the_next_start() {
     alarm(0);
     // With this label it would win its generation, and sign.
     let now = service.now();
-    extractable(&format!("k1/{RING}/2/{}", now - 3600), b"weak");
+    extractable(&made, &format!("k1/{RING}/2/{}", now - 3600), b"weak");
     service.running.keyring().keep_up().await.unwrap();
     alarm(1);
     let after = sign(&mut keys, RING, service.now()).await.unwrap().kid;
@@ -534,7 +534,7 @@ async fn hs_01_a_weak_key_is_not_used_and_refuses_the_next_start() {
         let is_gone = output.is_ok_and(|output| output.status.success());
         if !is_gone {
             let id = [Attribute::Id(b"weak".to_vec())];
-            let session = intruder("signet");
+            let session = intruder(&made);
             for object in session.find_objects(&id).unwrap() {
                 session.destroy_object(object).unwrap();
             }

@@ -18,7 +18,6 @@ impl Config {
         self.check_lifecycle()?;
         self.check_policy()?;
         self.check_audit()?;
-        self.check_backend()?;
         keyring(self)?;
         self.restrictions()?;
         Ok(())
@@ -77,6 +76,8 @@ impl Config {
     }
 
     fn check_backend(&self) -> Result<(), Invalid> {
+        let source = self.backend.secret();
+        source.map_err(|error| Invalid(format!("[backend] {error}")))?;
         let backend::Settings::Pkcs11(settings) = &self.backend else {
             return Ok(());
         };
@@ -152,12 +153,6 @@ impl Config {
             (4096..=1 << 31).contains(&audit.segment_size),
             "[audit] segment_size is from 4096 to 2147483648",
         )
-    }
-
-    fn check_backend(&self) -> Result<(), Invalid> {
-        let source = self.backend.secret();
-        source.map_err(|error| Invalid(format!("[backend] {error}")))?;
-        Ok(())
     }
 
     fn check_policy(&self) -> Result<(), Invalid> {

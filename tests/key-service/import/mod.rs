@@ -318,7 +318,8 @@ async fn an_imported_key_in_a_token_needs_the_pin() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let home = pkcs11(&softhsm.token("signet", "1234"));
+    let made = softhsm.token("signet", "1234");
+    let home = pkcs11(&made);
     let tables = format!("[[rings]]\nname = \"{RING}\"\n");
     let service = KeyService::start_at(&home, &tables);
     let (mut keys, mut admin) = (service.keys().await, service.admin().await);
@@ -335,7 +336,7 @@ async fn an_imported_key_in_a_token_needs_the_pin() {
 
     // The same record, but one that SoftHSM lets anybody write: it is no word of ours.
     let rogue = Provider::new("rogue");
-    let session = crate::token::intruder("signet");
+    let session = crate::token::intruder(&made);
     let record = json!({ "ring": RING, "jwk": rogue.jwk(), "at": service.now(), "until": until });
     let object = |is_private| {
         [

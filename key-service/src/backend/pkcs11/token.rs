@@ -24,7 +24,6 @@ use super::{Settings, announce, error, trial};
 use crate::backend::secret::Source;
 use crate::backend::{Error, Facts, State};
 
-
 /// A token that was found and logged in to.
 pub(super) struct Token {
     pub(super) settings: Settings,
