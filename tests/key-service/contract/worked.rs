@@ -10,8 +10,8 @@ use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use key_service::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 use key_service::backend::{
-    Curve, Error, Facts, KeyId, Label, Listing, Peer, PublicKey, SecretBytes, Session, StoredKey,
-    Tombstone,
+    Curve, Error, Facts, Imported, KeyId, Label, Listing, Peer, PublicKey, SecretBytes, Session,
+    StoredKey, Tombstone,
 };
 
 /// Step 1: what it can compute. Rings of other algorithms are refused at start-up.
@@ -21,11 +21,12 @@ const ALGORITHMS: [RingAlgorithm; 3] = [
     RingAlgorithm::Mac,
 ];
 
-/// Step 2: where keys and tombstones are.
+/// Step 2: where keys, tombstones and others' public keys are.
 #[derive(Default)]
 pub(crate) struct Memory {
     keys: Mutex<HashMap<KeyId, Arc<Held>>>,
     tombstones: Mutex<Vec<Tombstone>>,
+    imported: Mutex<Vec<Imported>>,
     /// Called before a key that was made is told of: what may take time.
     making: Option<Making>,
 }
@@ -90,6 +91,7 @@ impl Session for Memory {
         Ok(Listing {
             keys: keys.values().map(|held| held.stored.clone()).collect(),
             tombstones: self.tombstones.lock().unwrap().clone(),
+            imported: self.imported.lock().unwrap().clone(),
             ..Listing::default()
         })
     }
@@ -138,6 +140,16 @@ impl Session for Memory {
 
     fn bury(&self, tombstone: &Tombstone) -> Result<(), Error> {
         self.tombstones.lock().unwrap().push(tombstone.clone());
+        Ok(())
+    }
+
+    fn import(&self, key: &Imported) -> Result<(), Error> {
+        self.imported.lock().unwrap().push(key.clone());
+        Ok(())
+    }
+
+    fn forget(&self, key: &Imported) -> Result<(), Error> {
+        self.imported.lock().unwrap().retain(|other| other != key);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! can wait until nobody is inside. Sessions are never closed by a drop: after a re-initialisation the module gives
 //! the same numbers to new sessions, and a late close would end one of those.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
