@@ -127,7 +127,7 @@ async fn a_call_that_does_not_end_ends_the_process() {
     // Slow is not hanging.
     control.set("C_Sign delay 500 times 4\n").unwrap();
     sign(&mut keys, "id-token/ES256").await.unwrap();
-    assert!(service.is_running());
+    service.must_run();
 
     control.set("C_Sign hang times 1\n").unwrap();
     let mut other = service.keys().await;

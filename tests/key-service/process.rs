@@ -126,8 +126,11 @@ impl Process {
         crate::surface::get(address, path)
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+    /// Fails with all that it said when it has ended.
+    pub(crate) fn must_run(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("{status}: {}", self.said());
+        }
     }
 
     /// Waits for its end.
