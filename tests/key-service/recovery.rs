@@ -112,8 +112,8 @@ async fn a_network_hsm_that_is_killed_is_used_again_soon_after_its_return() {
     let token = softhsm.token("signet", "1234");
     let mut hsm = NetworkHsm::start(softhsm.tokens().parent().unwrap());
     let address = hsm.address();
-    // One lane: beside another one a call into this client was seen not to end when its server is killed, and the process
-    // then ends, as it should (exit code 75).
+    // One lane: this client's `rpc_socket_read` returns with its lock held when the server goes before the first octet of
+    // a connection, and another thread's call then never ends. The process would end, as it should (exit code 75).
     let mut service = Process::start(
         &client_module(),
         &token,
