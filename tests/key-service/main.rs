@@ -1,6 +1,7 @@
 //! The key-service, seen from outside: one binary, one file per behaviour.
 #![allow(clippy::unwrap_used)]
 
+mod abandoned;
 mod audit;
 mod callers;
 mod contract;

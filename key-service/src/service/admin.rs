@@ -1,5 +1,7 @@
 //! `keyservice.v1.KeyAdmin` (NIST SP 800-57 part 1, §8): the life cycle of keys, for operators.
 
+use std::future::{Future, pending};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,7 +23,7 @@ use super::publication::{capabilities, state};
 use super::{Call, Shared, audit};
 
 /// The service as one connection's caller has it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Admin {
     shared: Arc<Shared>,
     caller: Arc<Caller>,
@@ -44,38 +46,50 @@ impl KeyAdmin for Admin {
         &self,
         request: Request<v1::RotateKeyRequest>,
     ) -> Result<Response<v1::RotateKeyResponse>, Status> {
-        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
-        let asked = request.get_ref();
-        call.entry.administers("RotateKey", &asked.ring, "", "");
-        let outcome = self.rotate(request.get_ref()).await;
-        self.shared.answer(call, outcome).await
+        let admin = self.clone();
+        to_its_end(async move {
+            let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
+            let asked = request.get_ref();
+            call.entry.administers("RotateKey", &asked.ring, "", "");
+            let outcome = admin.rotate(request.get_ref()).await;
+            admin.shared.answer(call, outcome).await
+        })
+        .await
     }
 
     async fn revoke_key(
         &self,
         request: Request<v1::RevokeKeyRequest>,
     ) -> Result<Response<v1::RevokeKeyResponse>, Status> {
-        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
-        let asked = request.get_ref();
-        call.entry
-            .administers("RevokeKey", "", &asked.kid, &asked.reason);
-        let outcome = self.revoke(request.get_ref()).await;
-        self.shared.answer(call, outcome).await
+        let admin = self.clone();
+        to_its_end(async move {
+            let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
+            let asked = request.get_ref();
+            call.entry
+                .administers("RevokeKey", "", &asked.kid, &asked.reason);
+            let outcome = admin.revoke(request.get_ref()).await;
+            admin.shared.answer(call, outcome).await
+        })
+        .await
     }
 
     async fn import_public_key(
         &self,
         request: Request<v1::ImportPublicKeyRequest>,
     ) -> Result<Response<v1::ImportPublicKeyResponse>, Status> {
-        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
-        let asked = request.get_ref();
-        call.entry
-            .administers("ImportPublicKey", &asked.ring, "", "");
-        let outcome = self.import(asked).await;
-        if let Ok(v1::ImportPublicKeyResponse { key: Some(key), .. }) = &outcome {
-            call.entry.text("kid", &key.kid);
-        }
-        self.shared.answer(call, outcome).await
+        let admin = self.clone();
+        to_its_end(async move {
+            let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
+            let asked = request.get_ref();
+            call.entry
+                .administers("ImportPublicKey", &asked.ring, "", "");
+            let outcome = admin.import(asked).await;
+            if let Ok(v1::ImportPublicKeyResponse { key: Some(key), .. }) = &outcome {
+                call.entry.text("kid", &key.kid);
+            }
+            admin.shared.answer(call, outcome).await
+        })
+        .await
     }
 
     async fn info(
@@ -91,41 +105,53 @@ impl KeyAdmin for Admin {
         &self,
         request: Request<v1::DisableKeyRequest>,
     ) -> Result<Response<v1::DisableKeyResponse>, Status> {
-        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
-        let asked = request.get_ref();
-        call.entry
-            .administers("DisableKey", "", &asked.kid, &asked.reason);
-        let outcome = self.disable(request.get_ref()).await;
-        self.shared.answer(call, outcome).await
+        let admin = self.clone();
+        to_its_end(async move {
+            let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
+            let asked = request.get_ref();
+            call.entry
+                .administers("DisableKey", "", &asked.kid, &asked.reason);
+            let outcome = admin.disable(request.get_ref()).await;
+            admin.shared.answer(call, outcome).await
+        })
+        .await
     }
 
     async fn enable_key(
         &self,
         request: Request<v1::EnableKeyRequest>,
     ) -> Result<Response<v1::EnableKeyResponse>, Status> {
-        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
-        let asked = request.get_ref();
-        call.entry.administers("EnableKey", "", &asked.kid, "");
-        let outcome = self.enable(&request.get_ref().kid).await;
-        self.shared.answer(call, outcome).await
+        let admin = self.clone();
+        to_its_end(async move {
+            let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
+            let asked = request.get_ref();
+            call.entry.administers("EnableKey", "", &asked.kid, "");
+            let outcome = admin.enable(&request.get_ref().kid).await;
+            admin.shared.answer(call, outcome).await
+        })
+        .await
     }
 
     async fn destroy_key(
         &self,
         request: Request<v1::DestroyKeyRequest>,
     ) -> Result<Response<v1::DestroyKeyResponse>, Status> {
-        let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
-        let asked = request.get_ref();
-        call.entry.administers("DestroyKey", "", &asked.kid, "");
-        let assurance = match asked.nothing_uses_it {
-            true => Assurance::NothingUsesIt,
-            false => Assurance::None,
-        };
-        if assurance == Assurance::NothingUsesIt {
-            call.entry.text("assurance", "nothing_uses_it");
-        }
-        let outcome = self.destroy(&asked.kid, assurance).await;
-        self.shared.answer(call, outcome).await
+        let admin = self.clone();
+        to_its_end(async move {
+            let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
+            let asked = request.get_ref();
+            call.entry.administers("DestroyKey", "", &asked.kid, "");
+            let assurance = match asked.nothing_uses_it {
+                true => Assurance::NothingUsesIt,
+                false => Assurance::None,
+            };
+            if assurance == Assurance::NothingUsesIt {
+                call.entry.text("assurance", "nothing_uses_it");
+            }
+            let outcome = admin.destroy(&asked.kid, assurance).await;
+            admin.shared.answer(call, outcome).await
+        })
+        .await
     }
 
     type ReadAuditStream = audit::Records;
@@ -152,6 +178,18 @@ impl KeyAdmin for Admin {
             Err(error) => Err(error),
         };
         self.shared.answer(call, outcome).await
+    }
+}
+
+/// What changes keys ends, and is written down, also when whoever asked for it has gone away: the device does not ask.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
+        Ok(answer) => answer,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The thread ends, and whoever waits here with it.
+            Err(_) => pending().await,
+        },
     }
 }
 
