@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 
 use crate::audit::{intact, records};
 use crate::policy::merged;
-use crate::running::{KeyService, caller, id_token, item, wrapped};
+use crate::running::{KeyService, caller, id_token, item, jwks, wrapped};
 use crate::surface::get;
 
 const ID: &str = "id-token/ES256";
@@ -267,6 +267,34 @@ async fn what_did_not_leave_has_not_taken_its_key() {
     sign(&mut keys, vec![id(now, "1", other)]).await.unwrap();
     let first = vec![id(now, "1", json!({}))];
     assert_eq!(refused(sign(&mut keys, first).await), once());
+}
+
+/// A revoked key's token verifies nowhere, so it is given to nobody again; nor is another one in its place.
+#[tokio::test]
+async fn what_a_revoked_key_signed_is_not_given_again() {
+    let service = KeyService::start(TABLES);
+    let mut keys = service.keys().await;
+    let now = service.now();
+    let both = |key: &str| pair(now, (key, &format!("{key} too")), "1");
+    sign(&mut keys, both("1")).await.unwrap();
+    let other = sign(&mut keys, vec![id(now, "2", json!({}))])
+        .await
+        .unwrap();
+    let listed = jwks(&mut keys).await.keys;
+    let access = listed
+        .iter()
+        .find(|key| key.ring == ACCESS && key.state == i32::from(v1::KeyState::Active));
+    let revoke = v1::RevokeKeyRequest {
+        kid: access.unwrap().kid.clone(),
+        reason: "lost".to_owned(),
+    };
+    service.admin().await.revoke_key(revoke).await.unwrap();
+    for items in [both("1"), vec![both("1").remove(0)]] {
+        assert_eq!(refused(sign(&mut keys, items).await), once());
+    }
+    sign(&mut keys, both("3")).await.unwrap();
+    let again = vec![id(now, "2", json!({}))];
+    assert_eq!(sign(&mut keys, again).await.unwrap(), other);
 }
 
 #[tokio::test]

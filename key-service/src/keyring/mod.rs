@@ -218,10 +218,15 @@ impl Keyring {
         self.settings.policy.permit_secret(secret, wanted, now)
     }
 
+    /// Whether the key was withdrawn: what it signs is for nobody.
+    pub(crate) fn is_withdrawn(&self, kid: &str) -> bool {
+        self.snapshot.load().is_withdrawn(kid)
+    }
+
     /// Signs what was permitted (RFC 7515 §5.1).
     ///
     /// # Errors
-    /// When the device does not do it before the deadline.
+    /// When the device does not do it before the deadline; or the key was withdrawn meanwhile.
     pub async fn sign(
         &self,
         permit: Permit<Sign>,
@@ -246,9 +251,13 @@ impl Keyring {
         let signature = match &signer {
             Signer::Ring(key, algorithm) => {
                 let input = Bytes::copy_from_slice(compact.as_bytes());
-                self.device
-                    .sign(&key.id, *algorithm, input, deadline)
-                    .await?
+                let signed = self.device.sign(&key.id, *algorithm, input, deadline);
+                let signature = signed.await?;
+                // It has waited for the device, and nothing by a withdrawn key leaves.
+                if self.is_withdrawn(key.kid()) {
+                    return Err(Error::NoActiveKey);
+                }
+                signature
             }
             Signer::Secret(secret) => secret.sign(compact.as_bytes()),
         };

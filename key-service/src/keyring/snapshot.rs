@@ -1,6 +1,6 @@
 //! The rings at some moment: computed from what the device listed and the clock, and never changed afterwards.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::algorithm::{RingAlgorithm, RingName};
@@ -120,6 +120,8 @@ pub struct Snapshot {
     published: Published,
     /// When the next state of a key changes by itself.
     pub(super) next_change: Option<i64>,
+    /// The kids of the keys that were withdrawn.
+    withdrawn: HashSet<String>,
 }
 
 impl Snapshot {
@@ -146,6 +148,12 @@ impl Snapshot {
         self.rings()
             .flat_map(|ring| ring.keys.iter().map(move |key| (ring, key)))
             .find(|(_, key)| key.kid() == kid)
+    }
+
+    /// Whether the key was withdrawn: what it signs is for nobody.
+    #[must_use]
+    pub fn is_withdrawn(&self, kid: &str) -> bool {
+        self.withdrawn.contains(kid)
     }
 
     /// What has become of the key of this name, also of one that is gone.
@@ -190,12 +198,22 @@ impl Snapshot {
             order.push(of.name.to_string());
             rings.insert(of.name.to_string(), ring);
         }
+        let is_withdrawn = |standing: &&Standing| {
+            matches!(
+                standing.state,
+                State::Revoked | State::Disabled | State::Destroyed
+            )
+        };
+        let standings = rings.values().flat_map(Ring::standings);
+        let withdrawn = standings.filter(is_withdrawn);
+        let withdrawn = withdrawn.map(|it| it.key.kid.clone()).collect();
         let published = Published::of(order.iter().filter_map(|name| rings.get(name)));
         Snapshot {
             rings,
             order,
             published,
             next_change,
+            withdrawn,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::audit::{Entry, Item, Signature};
 use crate::error::Error;
 use crate::jwe::{self, Recipient};
 use crate::keyring::claims::Claims;
-use crate::keyring::policy::{Permit, Profile, Sign, Wanted};
+use crate::keyring::policy::{Permit, Profile, Rule, Sign, Wanted};
 use crate::keyring::{Ring, Signed, Snapshot};
 use crate::signature::MacKey;
 
@@ -129,6 +129,10 @@ impl Keys {
             let asked = || once::fingerprint(&items[index], by_index(&made));
             match self.shared.once.ask(name, now, asked)? {
                 Turn::First(reservation) => reservations[index] = Some(reservation),
+                // Nobody believes it any more, and there is no second answer.
+                Turn::Again(known) if self.shared.keyring.is_withdrawn(known.jws.kid()) => {
+                    return Err(Rule::Once.into());
+                }
                 Turn::Again(known) => made[index] = Some(Made::clone(&known)),
             }
         }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use proto::v1;
 use support::kryoptic::Kryoptic;
 use support::softhsm::{SoftHsm, Token};
 use tonic::Code;
 
 use super::values::{DEVICE, Once, Row, SESSION, SIGN, SIGN_INIT};
 use super::{Faulty, RING, sign_as};
+use crate::running::{id_token, item, jwks};
 
 /// One row: the fault once, then until it is over.
 async fn row(faulty: &mut Faulty, function: &str, (value, name, once): Row) {
@@ -180,4 +182,56 @@ async fn under_load(token: &Token) {
         faulty.answered.extend(answered);
     }
     faulty.is_audited();
+}
+
+/// What waits for the device while its key is revoked is answered by nobody: the lanes' queue may be long.
+#[tokio::test]
+async fn what_waited_for_a_revoked_key_does_not_leave() {
+    let name = "device_faults::signing::what_waited_for_a_revoked_key_does_not_leave";
+    let Some(softhsm) = SoftHsm::in_own_process(name) else {
+        return;
+    };
+    let faulty = Faulty::start(&softhsm.token("signet", "1234"), &[RING]).await;
+    let (service, now) = (&faulty.service, faulty.service.now());
+    let mut keys = service.keys().await;
+    let active = jwks(&mut keys).await.keys.into_iter();
+    let mut active = active.filter(|key| key.state == i32::from(v1::KeyState::Active));
+    let kid = active.next().unwrap().kid;
+    faulty.control.set("C_Sign delay 150").unwrap();
+    let before = faulty.control.calls("C_Sign");
+    let calls = (0..64).map(|_| {
+        let mut keys = keys.clone();
+        let items = vec![item(RING, v1::Profile::IdToken, &id_token(now))];
+        tokio::spawn(async move {
+            let answer = keys.sign(v1::SignRequest { items }).await;
+            (
+                answer.map(|signed| signed.into_inner().items.remove(0).kid),
+                Instant::now(),
+            )
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    while faulty.control.calls("C_Sign") == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let revoke = v1::RevokeKeyRequest {
+        kid: kid.clone(),
+        reason: "lost".to_owned(),
+    };
+    service.admin().await.revoke_key(revoke).await.unwrap();
+    let revoked = Instant::now();
+    let mut waited = 0;
+    for call in calls {
+        let (answer, at) = call.await.unwrap();
+        // One that was on its way already.
+        if at < revoked + Duration::from_millis(100) {
+            continue;
+        }
+        waited += 1;
+        match answer {
+            Ok(signed_by) => assert_ne!(signed_by, kid, "{:?} after it", at - revoked),
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+        }
+    }
+    assert!(waited > 0, "nothing waited for the device");
 }
