@@ -14,8 +14,8 @@ use crate::keyring::restriction::Restriction;
 
 use super::rate::Rate;
 
-/// The most operations that one request costs.
-const OPERATIONS: usize = 16;
+/// The most operations that one request can have: those of a Rewrap.
+const OPERATIONS: usize = 64;
 
 /// Somebody who may call, and what.
 #[derive(Debug)]
@@ -68,10 +68,10 @@ impl Caller {
 
     /// Counts operations with keys of ours against its rate.
     pub(super) fn spend(&self, operations: usize, at: Instant) -> Result<(), Error> {
-        let Some(rate) = &self.rate else {
+        let Some(rate) = self.rate.as_ref().filter(|_| operations > 0) else {
             return Ok(());
         };
-        // More of them are refused anyway, and must not be refused for ever by the rate.
+        // More of them are refused anyway, and cost no more.
         let operations = operations.min(OPERATIONS) as u64;
         rate.take(operations, at).map_err(Error::TooOften)
     }

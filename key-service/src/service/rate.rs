@@ -31,18 +31,20 @@ impl Rate {
         }
     }
 
-    /// Takes so many operations, or none of them and says when there will be enough.
+    /// Takes so many operations, or none of them and says when there will be enough. More than the bucket holds are taken
+    /// from a full one, which is filled up again before anything else is.
     pub(super) fn take(&self, operations: u64, at: Instant) -> Result<(), Duration> {
         let since = at.saturating_duration_since(self.begun).as_nanos();
         let now = u64::try_from(since).unwrap_or(u64::MAX);
         let cost = self.interval.saturating_mul(operations);
+        let ahead = self.ahead.max(cost);
         let mut too_early = 0;
         // Nothing else is read or written by whoever sees the new value.
         let taken = self
             .full_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
                 let next = full_at.max(now).saturating_add(cost);
-                too_early = next.saturating_sub(now.saturating_add(self.ahead));
+                too_early = next.saturating_sub(now.saturating_add(ahead));
                 (too_early == 0).then_some(next)
             });
         taken.map(drop).map_err(|_| Duration::from_nanos(too_early))
@@ -70,11 +72,16 @@ mod tests {
             (1800, 17, 0),
             (1800, 1, 100),
             // What was not used for an hour is one burst.
-            (3_600_000, 21, 100),
             (3_600_000, 20, 0),
             (3_600_000, 1, 100),
             // A clock that was read before.
             (3_599_000, 1, 1100),
+            // More than a burst waits for all of it, and is paid for afterwards.
+            (3_601_000, 64, 1000),
+            (3_602_000, 64, 0),
+            (3_602_000, 1, 4500),
+            (3_606_400, 1, 100),
+            (3_606_500, 1, 0),
         ] {
             let expected = match wait {
                 0 => Ok(()),
