@@ -48,7 +48,7 @@ fn for_users(backend: &str, more: &str) -> String {
     let uid = geteuid();
     format!(
         "[listen]\nunix = \"socket\"\n\
-         [[callers.allow]]\nname = \"local\"\nuid = {uid}\nservices = [\"keys\", \"admin\"]\nrings = [\"*\"]\n\
+         [[callers.allow]]\nname = \"local\"\nuid = {uid}\nservices = [\"keys\", \"admin\"]\nrings = [\"*\"]\nimports = true\n\
          [backend]\n{backend}\n[policy]\nissuer = \"https://issuer.example\"\n\
          [[rings]]\nname = \"{RING}\"\n{more}"
     )

@@ -184,6 +184,7 @@ name = "operator"
 san = "{OPERATOR}"
 services = ["admin"]
 rings = ["*"]
+imports = true
 
 [[callers.allow]]
 name = "local"

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::iter;
 use std::time::Duration;
 
-use super::{Allow, Config, Invalid, Period, Ring, rules};
+use super::{Allow, Config, Invalid, Period, Ring, Service, rules};
 use crate::algorithm::{RingAlgorithm, RingName};
 use crate::backend;
 use crate::keyring::policy::{Policy, Profile};
@@ -194,6 +194,10 @@ fn check_caller(caller: &Allow, config: &Config) -> Result<(), Invalid> {
     require(
         caller.uid.is_none() || config.listen.unix.is_some(),
         named("`uid` is for the Unix socket, and [listen] has no `unix`"),
+    )?;
+    require(
+        !caller.imports || caller.services.contains(&Service::Admin),
+        named("`imports` is for a caller of \"admin\""),
     )?;
     caller.check_rate()?;
     for pattern in &caller.rings {

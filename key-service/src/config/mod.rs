@@ -107,6 +107,9 @@ pub struct Allow {
     pub services: Vec<Service>,
     /// Which rings it may use: `*`, `<purpose>/*` or `<purpose>/<alg>`.
     pub rings: Vec<String>,
+    /// Whether it may import others' public keys, which decides whom relying parties believe.
+    #[serde(default)]
+    pub imports: bool,
     /// How many operations with keys of ours it may have in a second; absent: any number.
     pub rate: Option<u32>,
     /// How many of them at once; default: those of one second.

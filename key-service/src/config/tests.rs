@@ -243,6 +243,12 @@ fn mistakes_are_explained() {
             "[backend] passphrase_fd = 2 is not a descriptor that can be handed over",
             "3 or a higher number",
         ),
+        (
+            "services = [\"keys\"]",
+            "services = [\"keys\"]\nimports = true",
+            "[[callers.allow]] gateway: `imports` is for a caller of \"admin\"",
+            "",
+        ),
         ("[policy]", "[policy", "26:8: unclosed table", ""),
     ];
     assert!(Config::parse(GOOD, Path::new("")).is_ok());

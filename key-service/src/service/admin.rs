@@ -337,6 +337,11 @@ impl Admin {
         request: &v1::ImportPublicKeyRequest,
     ) -> Result<v1::ImportPublicKeyResponse, Error> {
         self.may_use(&request.ring)?;
+        if !self.caller.may_import() {
+            return Err(Error::Lifecycle(
+                "import.caller: [[callers.allow]] does not say that this caller may import (`imports = true`)",
+            ));
+        }
         let keyring = &self.shared.keyring;
         let wanted = Wanted {
             ring: &request.ring,

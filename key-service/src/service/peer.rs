@@ -25,6 +25,7 @@ pub struct Caller {
     name: String,
     services: Vec<Service>,
     rings: Vec<String>,
+    may_import: bool,
     restrictions: ByRing,
     rate: Option<Rate>,
 }
@@ -46,6 +47,11 @@ impl Caller {
     #[must_use]
     pub fn may_use(&self, ring: &str) -> bool {
         self.rings.iter().any(|pattern| ring_matches(pattern, ring))
+    }
+
+    /// Whether it may import others' public keys.
+    pub(super) fn may_import(&self) -> bool {
+        self.may_import
     }
 
     /// What tells it from other callers.
@@ -101,6 +107,7 @@ impl Callers {
                 name: allow.name.clone(),
                 services: allow.services.clone(),
                 rings: allow.rings.clone(),
+                may_import: allow.imports,
                 restrictions,
                 rate: allow.rate.map(|rate| Rate::new(rate, allow.burst(), begun)),
             });

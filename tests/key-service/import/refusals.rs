@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::softhsm::write_secret;
 use tonic::Code;
 
-use super::{DAY, Provider, RING, RINGS, import, listed, wanted};
+use super::{DAY, Provider, RING, RINGS, import, listed, published, verified, wanted};
 use crate::hardening::{Serving, configuration, program, serve};
 use crate::running::{GATEWAY, KeyService, caller, jwks};
 
@@ -199,6 +199,31 @@ async fn what_may_not_be_imported_names_its_rule() {
         .iter()
         .rfind(|it| it["status"] == "PERMISSION_DENIED");
     assert_eq!(foreign.unwrap()["caller"], "gateway");
+}
+
+/// An operator's certificate is none to sign as anybody with: what is imported is believed.
+#[tokio::test]
+async fn only_who_is_told_to_may_import() {
+    let service = KeyService::configured(RINGS, |config| {
+        for caller in &mut config.callers.allow {
+            caller.imports = false;
+        }
+    });
+    let (mut keys, mut admin) = (service.keys().await, service.admin().await);
+    let theirs = Provider::new("theirs");
+    for dry_run in [false, true] {
+        let mut wanted = wanted(RING, &theirs.jwk(), service.now() + DAY);
+        wanted.dry_run = dry_run;
+        let refused = import(&mut admin, wanted).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert!(refused.message().starts_with("import.caller: "));
+    }
+    assert_eq!(published(&jwks(&mut keys).await, "theirs"), 0);
+    let token = theirs.token(service.now());
+    assert_eq!(
+        verified(&mut keys, &token, RING).await,
+        Err(Code::InvalidArgument)
+    );
 }
 
 /// The command line, with a service of its own.
