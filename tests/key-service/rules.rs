@@ -131,7 +131,8 @@ async fn k_2_a_rule_narrows_what_its_callers_have_signed() {
         ("without what is required", id(now, json!({ "nonce": null })), "claims.required"),
         ("with what is not allowed", id(now, json!({ "acr": "1" })), "claims.allowed"),
         ("large", id(now, json!({ "nonce": "n".repeat(300) })), "size"),
-        ("another profile", item(ID, Profile::Userinfo, &id_token(now)), "profile"),
+        ("another profile",
+            item(ID, Profile::Userinfo, &merged(id_token(now), json!({ "exp": null }))), "profile"),
         ("a profile that the first is not about",
             item(ID, Profile::LogoutToken, &merged(id_token(now), logout.clone())), ""),
         ("nor its audiences",
@@ -225,4 +226,28 @@ async fn the_audit_log_has_the_rule() {
         .unwrap();
     assert_eq!(record["rule"], "claims.allowed");
     assert!(!record.to_string().contains("canary"));
+}
+
+/// What has all the claims of an ID token is one to relying parties, whatever it was signed as.
+#[tokio::test]
+async fn an_id_token_by_another_name_is_bound_by_the_same_rules() {
+    let tables = format!(
+        "[[rings]]\nname = \"{ID}\"\n[[policy.rules]]\nwhen = [\"id_token\"]\naudiences = [\"client\"]\n"
+    );
+    let service = KeyService::start(&tables);
+    let mut keys = service.keys().await;
+    let now = service.now();
+    let evil = merged(id_token(now), json!({ "aud": "evil" }));
+    #[rustfmt::skip]
+    let rows = [
+        ("an ID token", Profile::IdToken, evil.clone(), "audience"),
+        ("as userinfo", Profile::Userinfo, evil.clone(), "audience"),
+        ("userinfo for whom it may be", Profile::Userinfo, id_token(now), ""),
+        ("userinfo that never ends", Profile::Userinfo, merged(evil, json!({ "exp": null })), ""),
+    ];
+    for (what, profile, claims, rule) in rows {
+        let items = vec![item(ID, profile, &claims)];
+        let answer = keys.sign(v1::SignRequest { items }).await;
+        check(what, answer.map(tonic::Response::into_inner), rule);
+    }
 }

@@ -40,7 +40,9 @@ impl Restriction {
     }
 
     pub(super) fn check(&self, wanted: &Wanted<'_>, times: &Times) -> Result<(), Refusal> {
-        if !self.is_about(wanted.profile) {
+        let is_about = self.is_about(wanted.profile)
+            || (is_id_token_too(wanted) && self.is_about(Profile::IdToken));
+        if !is_about {
             return Ok(());
         }
         self.broken_by(wanted, times)
@@ -91,4 +93,10 @@ impl Restriction {
             .find(|name| !allowed.contains(*name))
             .map(|name| Rule::Allowed.by(name))
     }
+}
+
+/// Relying parties tell what is signed at userinfo from an ID token by nothing but its claims: with an end it is one to
+/// them (RFC 8725 §2.8), so what is said of ID tokens is said of it.
+fn is_id_token_too(wanted: &Wanted<'_>) -> bool {
+    wanted.profile == Profile::Userinfo && wanted.claims.has("exp")
 }
