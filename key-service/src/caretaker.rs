@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::algorithm::{RingAlgorithm, SignatureAlgorithm};
 use crate::audit::Log;
 use crate::backend::{KeyId, State};
+use crate::jwk;
 use crate::keyring::Keyring;
 use crate::metrics::{self, Page};
 use crate::service::Shared;
@@ -68,7 +69,14 @@ async fn tell_of_keys(keyring: &Keyring, log: &Log) {
             Some(format!("{} {}", ring.name(), key.kid()))
         });
         let active: Vec<String> = active.collect();
-        log.published(&epoch, &active).await;
+        // By their thumbprints: what they are called is for whoever imports them to say.
+        let imported = snapshot.published().keys.iter().filter_map(|(ring, key)| {
+            let public = key.public.as_ref();
+            let public = public.filter(|_| key.standing.is_imported())?;
+            Some(format!("{ring} {}", jwk::thumbprint(public)))
+        });
+        let imported: Vec<String> = imported.collect();
+        log.published(&epoch, &active, &imported).await;
         if published.changed().await.is_err() {
             return std::future::pending().await;
         }

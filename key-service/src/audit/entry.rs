@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::tree;
+use crate::backend::Imported;
 
 /// The longest `jti`, as JSON, that is written as it is.
 const LONGEST_ID: usize = 130;
@@ -118,13 +119,12 @@ impl Entry {
     pub(crate) fn administers(&mut self, method: &str, ring: &str, kid: &str, reason: &str) {
         self.text("method", method);
         // Of a ring or a key that there is not, only the form is known.
-        let is_name = |name: &str| {
+        let is_ring = |name: &str| {
             let mut octets = name.bytes();
-            name.len() <= 64 && octets.all(|it| it.is_ascii_alphanumeric() || b"-_/:".contains(&it))
+            name.len() <= 64 && octets.all(|it| it.is_ascii_alphanumeric() || b"-_/".contains(&it))
         };
-        for (name, value) in [("ring", ring), ("kid", kid)] {
-            self.text(name, if is_name(value) { value } else { "" });
-        }
+        self.text("ring", if is_ring(ring) { ring } else { "" });
+        self.text("kid", if Imported::is_kid(kid) { kid } else { "" });
         self.text("reason", reason);
     }
 
@@ -312,7 +312,7 @@ mod tests {
         off.administers("RotateKey", "a/ES256", "", "");
         assert!(off.end("OK", "").is_none());
         let mut entry = Entry::begin(5, "KeyAdmin", "operator", "r");
-        entry.administers("RevokeKey", "a b", &"k".repeat(65), &"x".repeat(2000));
+        entry.administers("RevokeKey", "a b", &"k".repeat(257), &"x".repeat(2000));
         let members = String::from_utf8(entry.end("PERMISSION_DENIED", "size").unwrap()).unwrap();
         assert!(members.ends_with(
             r#""request":"r","method":"RevokeKey","status":"PERMISSION_DENIED","rule":"size""#

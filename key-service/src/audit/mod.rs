@@ -40,6 +40,8 @@ use note::{Checkpoint, VerifierKey};
 
 /// The most rings that are listed in one record, which has to be no longer than a line may be.
 const RINGS: usize = 256;
+/// The most imported keys of one record: twice as many as can be imported, for each of two rings.
+const IMPORTED: usize = 128;
 /// How often it is looked whether the file is there.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -203,11 +205,14 @@ impl Log {
         written.await.unwrap_or(Err(NotWritten))
     }
 
-    /// Which key of each ring signs from now on: keys also change without anybody asking.
-    pub(crate) async fn published(&self, epoch: &str, active: &[String]) {
+    /// Which key of each ring signs from now on, and which of others' are believed: they also change without anybody asking.
+    pub(crate) async fn published(&self, epoch: &str, active: &[String], imported: &[String]) {
         let mut entry = Entry::event(self.clock.now_millis(), "published");
         entry.text("epoch", epoch);
         entry.words("active", &active[..active.len().min(RINGS)]);
+        if !imported.is_empty() {
+            entry.words("imported", &imported[..imported.len().min(IMPORTED)]);
+        }
         // Nobody waits for it, and what each key signs is told with its kid.
         let _ = self.record(entry.members()).await;
     }

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::algorithm::{RingAlgorithm, RingName};
 use crate::error::Error;
+use crate::jwk::{self, Jwk};
 use crate::keyring::Ring;
 use crate::keyring::imported::{Import, Wanted};
 use crate::keyring::rotation::Rotation;
@@ -51,6 +52,7 @@ impl KeyAdmin for Admin {
             let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
             let asked = request.get_ref();
             call.entry.administers("RotateKey", &asked.ring, "", "");
+            call.entry.text("dry_run", dry_run(asked.dry_run));
             let outcome = admin.rotate(request.get_ref()).await;
             admin.shared.answer(call, outcome).await
         })
@@ -83,6 +85,10 @@ impl KeyAdmin for Admin {
             let asked = request.get_ref();
             call.entry
                 .administers("ImportPublicKey", &asked.ring, "", "");
+            call.entry.text("dry_run", dry_run(asked.dry_run));
+            if let Ok(jwk) = Jwk::parse(&asked.jwk) {
+                call.entry.text("thumbprint", &jwk::thumbprint(&jwk.public));
+            }
             let outcome = admin.import(asked).await;
             if let Ok(v1::ImportPublicKeyResponse { key: Some(key), .. }) = &outcome {
                 call.entry.text("kid", &key.kid);
@@ -406,6 +412,11 @@ impl Admin {
         }
         self.shared.keyring.device().facts().location.clone()
     }
+}
+
+/// What the audit log tells of a change that was only asked about; of one that was made, nothing.
+fn dry_run(is_one: bool) -> &'static str {
+    if is_one { "true" } else { "" }
 }
 
 /// What relying parties see of a key, where it verifies.

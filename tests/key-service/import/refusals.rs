@@ -3,14 +3,20 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::JwkSet;
+use proto::v1;
 use proto::v1::key_admin_client::KeyAdminClient;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use support::softhsm::write_secret;
 use tonic::Code;
 
 use super::{DAY, Provider, RING, RINGS, import, listed, published, verified, wanted};
+use crate::audit::records;
 use crate::hardening::{Serving, configuration, program, serve};
 use crate::running::{GATEWAY, KeyService, caller, jwks};
 
@@ -224,6 +230,53 @@ async fn only_who_is_told_to_may_import() {
         verified(&mut keys, &token, RING).await,
         Err(Code::InvalidArgument)
     );
+}
+
+/// Its kid is what its importer likes; its thumbprint is what it is.
+#[tokio::test]
+async fn the_audit_log_tells_which_key_it_was() {
+    let log = "[audit]\npath = \"audit.log\"\ndurability = \"write\"\n";
+    let service = KeyService::start(&format!("{log}{RINGS}"));
+    let mut admin = service.admin().await;
+    let theirs = Provider::new("2011-04-29+x=");
+    let jwk = theirs.jwk();
+    let members = format!(
+        r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#,
+        jwk["x"].as_str().unwrap()
+    );
+    let thumbprint = URL_SAFE_NO_PAD.encode(Sha256::digest(members));
+    for dry_run in [true, false] {
+        let mut wanted = wanted(RING, &jwk, service.now() + DAY);
+        wanted.dry_run = dry_run;
+        import(&mut admin, wanted).await.unwrap();
+    }
+    let log = service.folder.path().join("audit.log");
+    let of = |name: &str, value: &str| {
+        let records = records(&log).into_iter();
+        let found = records.filter(|it| it[name] == value);
+        found.collect::<Vec<Value>>()
+    };
+    let imports = of("method", "ImportPublicKey");
+    for (record, dry_run) in imports.iter().zip([json!("true"), Value::Null]) {
+        assert_eq!(record["thumbprint"], thumbprint.as_str());
+        assert_eq!(record["dry_run"], dry_run);
+    }
+    // Which keys are believed is told also where nobody asked for one.
+    let expected = json!([format!("{RING} {thumbprint}")]);
+    let begun = Instant::now();
+    while !of("event", "published")
+        .iter()
+        .any(|it| it["imported"] == expected)
+    {
+        assert!(begun.elapsed() < Duration::from_secs(20), "not told");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let revoke = v1::RevokeKeyRequest {
+        kid: theirs.kid.to_owned(),
+        reason: "lost".to_owned(),
+    };
+    admin.revoke_key(revoke).await.unwrap();
+    assert_eq!(of("method", "RevokeKey")[0]["kid"], theirs.kid);
 }
 
 /// The command line, with a service of its own.
