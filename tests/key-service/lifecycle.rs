@@ -384,3 +384,29 @@ async fn a_standby_that_nobody_made_is_made() {
     assert_ne!(in_state(&mut admin, KeyState::Next).await, "");
     assert!(!metrics(&service).contains(&line));
 }
+
+/// Who can write the folder of keys, and has no passphrase, brings no revoked key back to a service that runs.
+#[tokio::test]
+async fn a_tombstone_that_is_deleted_goes_on_counting() {
+    let service = KeyService::with_rings(&[RING]);
+    let (mut keys, mut admin) = (service.keys().await, service.admin().await);
+    let kid = in_state(&mut admin, KeyState::Active).await;
+    revoke(&mut admin, &kid).await.unwrap();
+    let files = fs::read_dir(service.folder.path().join("keys")).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    let tombstones = paths.filter(|path| path.extension().is_some_and(|it| it == "tombstone"));
+    let mut deleted = 0;
+    for path in tombstones {
+        fs::remove_file(path).unwrap();
+        deleted += 1;
+    }
+    assert!(deleted > 0);
+    for _ in 0..2 {
+        service.running.keyring().reload().await.unwrap();
+        assert_eq!(in_state(&mut admin, KeyState::Revoked).await, kid);
+        let published = jwks(&mut keys).await;
+        assert!(published.keys.iter().all(|key| key.kid != kid));
+        let signed = sign(&mut keys, RING, service.now()).await.unwrap();
+        assert_ne!(signed.kid, kid);
+    }
+}

@@ -2,7 +2,7 @@
 //! `created` may have been missing from what relying parties hold, and with that `created` it could even displace a key
 //! that signs: it is published, and never signs (`keyring/state.rs`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::key;
@@ -18,6 +18,17 @@ pub(super) struct Inventory {
     complete: Option<i64>,
     /// What is said about late keys, until the device says it.
     late: Vec<Tombstone>,
+    /// Every tombstone that the device ever showed to this process: they are only added, so none is taken back.
+    said: HashMap<Name, Tombstone>,
+    /// How many of them it shows no more.
+    taken_back: usize,
+}
+
+/// What tells a tombstone from others.
+type Name = (String, TombstoneReason, i64);
+
+fn name(tombstone: &Tombstone) -> Name {
+    (tombstone.kid.clone(), tombstone.reason, tombstone.at)
 }
 
 impl Inventory {
@@ -52,6 +63,7 @@ impl Inventory {
             listing.tombstones.iter().any(says)
         };
         self.late.retain(|late| !is_said(late, &listing));
+        self.remember(&mut listing);
         // It counts before it is written.
         listing.tombstones.extend(self.late.iter().cloned());
         // What could not be read may be a key.
@@ -60,6 +72,26 @@ impl Inventory {
         }
         self.listing = Arc::new(listing);
         self.late.clone()
+    }
+
+    /// Who can delete a file, or an object of the token, must not bring a withdrawn key back.
+    fn remember(&mut self, listing: &mut Listing) {
+        let shown: HashSet<Name> = listing.tombstones.iter().map(name).collect();
+        let missing = self.said.iter().filter(|(name, _)| !shown.contains(*name));
+        let missing: Vec<Tombstone> = missing.map(|(_, said)| said.clone()).collect();
+        if missing.len() > self.taken_back {
+            let count = missing.len();
+            tracing::error!(
+                count,
+                "tombstones are gone from the keys' home: they go on counting here, and no longer after a start"
+            );
+        }
+        self.taken_back = missing.len();
+        for tombstone in &listing.tombstones {
+            let known = self.said.entry(name(tombstone));
+            known.or_insert_with(|| tombstone.clone());
+        }
+        listing.tombstones.extend(missing);
     }
 }
 
