@@ -129,6 +129,7 @@ async fn k_2_a_rule_narrows_what_its_callers_have_signed() {
         ("another's", id(now, json!({ "aud": "other" })), "audience"),
         ("another's too", id(now, json!({ "aud": ["client", "other"] })), "audience"),
         ("without what is required", id(now, json!({ "nonce": null })), "claims.required"),
+        ("with an empty one", id(now, json!({ "nonce": "" })), "claims.required"),
         ("with what is not allowed", id(now, json!({ "acr": "1" })), "claims.allowed"),
         ("large", id(now, json!({ "nonce": "n".repeat(300) })), "size"),
         ("another profile",
@@ -249,5 +250,29 @@ async fn an_id_token_by_another_name_is_bound_by_the_same_rules() {
         let items = vec![item(ID, profile, &claims)];
         let answer = keys.sign(v1::SignRequest { items }).await;
         check(what, answer.map(tonic::Response::into_inner), rule);
+    }
+}
+
+/// `null` is there, and says nothing: what a rule requires is something.
+#[tokio::test]
+async fn what_is_required_is_not_null() {
+    let tables = format!(
+        "[[rings]]\nname = \"{ID}\"\n[[policy.rules]]\nrequired = [\"acr\"]\nwhen = [\"id_token\"]\n"
+    );
+    let service = KeyService::start(&tables);
+    let mut keys = service.keys().await;
+    let claims = id_token(service.now()).to_string();
+    let claims = claims.strip_suffix('}').unwrap();
+    for (acr, rule) in [
+        ("null", "claims.required"),
+        (r#""""#, "claims.required"),
+        (r#""1""#, ""),
+        ("0", ""),
+    ] {
+        let mut asked = item(ID, Profile::IdToken, &json!({}));
+        asked.claims = format!(r#"{claims},"acr":{acr}}}"#).into();
+        let items = vec![asked];
+        let answer = keys.sign(v1::SignRequest { items }).await;
+        check(acr, answer.map(tonic::Response::into_inner), rule);
     }
 }

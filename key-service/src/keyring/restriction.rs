@@ -81,7 +81,13 @@ impl Restriction {
     /// The names of the claims, with those that the service fills in.
     fn names(&self, wanted: &Wanted<'_>) -> Option<Refusal> {
         let has = |name: &str| wanted.claims.has(name) || wanted.hashes.contains(&name);
-        if let Some(name) = self.required.iter().find(|name| !has(name)) {
+        // A reader takes what says nothing for what is not there.
+        let says = |name: &str| {
+            let value = wanted.claims.value(name);
+            value.is_some_and(|value| !matches!(value, b"null" | b"\"\""))
+                || wanted.hashes.contains(&name)
+        };
+        if let Some(name) = self.required.iter().find(|name| !says(name)) {
             return Some(Rule::Required.by(name));
         }
         if let Some(name) = self.forbidden.iter().find(|name| has(name)) {
