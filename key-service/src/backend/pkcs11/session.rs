@@ -44,17 +44,21 @@ impl Conversation {
 
     /// Calls the module, and once more in a new session when the first answer was about the session or the device.
     fn with<T>(&self, ask: impl Fn(&mut Open) -> Result<T, Failure>) -> Result<T, Error> {
+        match self.twice(&ask) {
+            Err(Failure::Module(error)) if class(&error) == Class::Device => {
+                Err(self.trip(&error.to_string()))
+            }
+            other => self.settle(other),
+        }
+    }
+
+    fn twice<T>(&self, ask: impl Fn(&mut Open) -> Result<T, Failure>) -> Result<T, Failure> {
         match self.attempt(&ask) {
             Err(Failure::Module(error)) if class(&error) != Class::Refused => {
                 self.renew(&error);
-                match self.attempt(&ask) {
-                    Err(Failure::Module(error)) if class(&error) == Class::Device => {
-                        Err(self.trip(&error.to_string()))
-                    }
-                    other => self.settle(other),
-                }
+                self.attempt(&ask)
             }
-            other => self.settle(other),
+            other => other,
         }
     }
 
@@ -304,7 +308,8 @@ impl Session for Conversation {
     }
 
     fn agree(&self, key: &KeyId, peer: &Peer) -> Result<SecretBytes, Error> {
-        self.with(|open| {
+        // The point is a stranger's: what a token says of it is no reason to stop the signing.
+        self.settle(self.twice(|open| {
             let key = open.key(
                 key,
                 RingAlgorithm::Decryption(peer.algorithm()),
@@ -315,7 +320,7 @@ impl Session for Conversation {
                 return Err(Error::Device("a shared secret of the wrong length".to_owned()).into());
             }
             Ok(z)
-        })
+        }))
     }
 
     fn mac(&self, key: &KeyId, input: &[u8]) -> Result<Vec<u8>, Error> {
