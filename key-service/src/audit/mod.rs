@@ -2,30 +2,30 @@
 //! nothing was signed that it does not tell of.
 //!
 //! Records are chained by hashes (`chain.rs`), a Merkle tree grows over them (`tree.rs`), and now and then a key of the
-//! log's own signs its root (`note.rs`, `key.rs`). `appender.rs` is the file, `verify.rs` finds what was changed.
+//! log's own signs its root (`note.rs`, `key.rs`). `appender.rs` is the file, `together.rs` and `group.rs` are how records of
+//! many requests get there at once; `verify.rs` finds what was changed.
 
 mod appender;
 mod chain;
 pub mod command;
 mod entry;
+mod group;
 mod key;
 pub mod note;
 pub mod proof;
 pub mod read;
+mod together;
 pub mod tree;
 pub mod verify;
 
 use std::fs;
-use std::future::poll_fn;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Poll;
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use crate::backend::{self, Device};
 use crate::clock::Clock;
@@ -34,9 +34,11 @@ use crate::config::{Audit, Durability};
 use appender::{Appender, Form};
 pub use chain::{Broken, Event, Line, State};
 pub(crate) use entry::{Entry, Item, Resealed, Signature};
+use group::Group;
 use key::CheckpointKey;
 pub use key::PURPOSE;
 use note::{Checkpoint, VerifierKey};
+use together::{Together, once_later};
 
 /// The most rings that are listed in one record, which has to be no longer than a line may be.
 const RINGS: usize = 256;
@@ -93,17 +95,6 @@ pub(crate) struct Log {
     together: Together,
 }
 
-/// Records that wait to be written in one write(2): those of all requests that a thread finds when it wakes.
-#[derive(Debug, Default)]
-struct Together(Mutex<Batch>);
-
-#[derive(Debug, Default)]
-struct Batch {
-    records: Vec<Vec<u8>>,
-    /// What became of them. It is set by who holds the appender.
-    outcome: Arc<OnceLock<Result<(), NotWritten>>>,
-}
-
 /// The end of the log, and how it is.
 #[derive(Debug)]
 struct Written {
@@ -117,28 +108,6 @@ struct Written {
     most_waiting: u64,
     /// That a checkpoint is due.
     due: Notify,
-}
-
-/// One thread writes what has come together while it wrote before: one fdatasync(2) for all of it.
-#[derive(Debug)]
-struct Group {
-    queue: Arc<Queue>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    wake: Condvar,
-}
-
-/// Whom to tell that a record was written.
-type Done = oneshot::Sender<Result<(), NotWritten>>;
-
-#[derive(Debug, Default)]
-struct Waiting {
-    records: Vec<(Vec<u8>, Done)>,
-    has_ended: bool,
 }
 
 impl Log {
@@ -199,10 +168,7 @@ impl Log {
                 None => self.written.append_together(&self.together, &outcome),
             };
         };
-        let (done, written) = oneshot::channel();
-        group.queue.lock().records.push((members, done));
-        group.queue.wake.notify_one();
-        written.await.unwrap_or(Err(NotWritten))
+        group.record(members).await
     }
 
     /// Which key of each ring signs from now on, and which of others' are believed: they also change without anybody asking.
@@ -303,36 +269,6 @@ impl Written {
         self.append_to(&mut appender, records)
     }
 
-    /// Writes the batch that the record of this outcome is in, unless another thread has just done that.
-    fn append_together(
-        &self,
-        together: &Together,
-        outcome: &OnceLock<Result<(), NotWritten>>,
-    ) -> Result<(), NotWritten> {
-        let mut appender = self.lock();
-        if outcome.get().is_none() {
-            // Batches are taken by who holds the appender, so it is the one that still grows.
-            self.append_batch(&mut appender, together.take());
-        }
-        outcome.get().copied().unwrap_or(Err(NotWritten))
-    }
-
-    fn append_abandoned(&self, together: &Together) {
-        let mut appender = self.lock();
-        let batch = together.take();
-        if !batch.records.is_empty() {
-            self.append_batch(&mut appender, batch);
-        }
-    }
-
-    fn append_batch(&self, appender: &mut Appender, batch: Batch) {
-        let Batch { records, outcome } = batch;
-        let records = records.iter().map(|record| &record[..]);
-        let written = self.append_to(appender, records).map_err(|_| NotWritten);
-        // Nobody else sets it: who took the batch does.
-        let _ = outcome.set(written);
-    }
-
     fn append_to<'a>(
         &self,
         appender: &mut Appender,
@@ -380,93 +316,6 @@ impl Written {
     fn lock(&self) -> MutexGuard<'_, Appender> {
         // A panic in between leaves the end as it was: the file is looked at before the next record.
         self.appender.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Together {
-    /// Adds a record; where to see what became of it.
-    fn join(&self, record: Vec<u8>) -> Arc<OnceLock<Result<(), NotWritten>>> {
-        let mut batch = self.lock();
-        batch.records.push(record);
-        Arc::clone(&batch.outcome)
-    }
-
-    fn take(&self) -> Batch {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Batch> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Ready when it is polled again, which is at once, but after whatever is ready now.
-async fn once_later() {
-    let mut has_waited = false;
-    poll_fn(|context| match std::mem::replace(&mut has_waited, true) {
-        true => Poll::Ready(()),
-        false => {
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await;
-}
-
-impl Group {
-    fn start(written: Arc<Written>) -> io::Result<Group> {
-        let queue = Arc::new(Queue::default());
-        let own = Arc::clone(&queue);
-        let thread = thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || own.serve(&written))?;
-        Ok(Group {
-            queue,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.queue.lock().has_ended = true;
-        self.queue.wake.notify_one();
-        if self
-            .thread
-            .take()
-            .is_some_and(|thread| thread.join().is_err())
-        {
-            tracing::error!("the audit log's thread ended by a panic");
-        }
-    }
-}
-
-impl Queue {
-    fn serve(&self, written: &Written) {
-        let mut batch = Vec::new();
-        loop {
-            {
-                let mut waiting = self.lock();
-                while waiting.records.is_empty() {
-                    if waiting.has_ended {
-                        return;
-                    }
-                    let woken = self.wake.wait(waiting);
-                    waiting = woken.unwrap_or_else(PoisonError::into_inner);
-                }
-                std::mem::swap(&mut batch, &mut waiting.records);
-            }
-            let records = batch.iter().map(|(members, _)| &members[..]);
-            let outcome = written.append(records).map_err(|_| NotWritten);
-            for (_, done) in batch.drain(..) {
-                // Who has gone away needs no answer.
-                let _ = done.send(outcome);
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
