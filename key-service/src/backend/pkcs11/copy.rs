@@ -149,6 +149,11 @@ impl Copies {
         }
     }
 
+    /// The token was away: a copy that could not be made may have failed for that, so it is found out again.
+    pub(super) fn begin_again(&self) {
+        self.known().verdicts.retain(|(_, pays)| *pays);
+    }
+
     fn decide(&self, algorithm: SignatureAlgorithm, pays: bool) {
         let mut known = self.known();
         known.verdicts.retain(|(of, _)| *of != algorithm);
@@ -284,6 +289,8 @@ mod tests {
         assert_eq!(["a", "b"].map(may), [false, true], "listed again: b");
         copies.give_up(ES256, "it does not want to");
         assert!(!may("b"));
+        copies.begin_again();
+        assert!(may("b"), "the token is another one, perhaps");
     }
 
     #[test]
@@ -297,7 +304,12 @@ mod tests {
         }
         let auto = Copies::new(SessionCopies::Auto);
         auto.decide(ES256, true);
-        assert!(auto.may(&id("a"), ES256));
+        auto.begin_again();
+        assert!(auto.may(&id("a"), ES256), "what pays goes on paying");
+        auto.give_up(ES256, "the token went away");
+        auto.begin_again();
+        assert!(!auto.may(&id("a"), ES256), "until it is measured");
+        assert!(auto.known().verdicts.is_empty(), "which it will be");
         let never = Copies::new(SessionCopies::Never);
         never.decide(ES256, true);
         assert!(!never.may(&id("a"), ES256));

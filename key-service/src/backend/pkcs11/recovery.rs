@@ -49,6 +49,7 @@ impl Token {
             return Err(failure.into());
         }
         self.anchor(Some(open.session));
+        self.copies.begin_again();
         Ok(())
     }
 }
