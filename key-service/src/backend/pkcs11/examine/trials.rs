@@ -215,15 +215,18 @@ impl Bench<'_> {
             Attribute::Value(b"written".to_vec()),
         ]);
         self.session.create_object(&written)?;
-        let read = |session: &Session| -> Result<Vec<Attribute>, Failure> {
+        let find = |session: &Session| -> Result<ObjectHandle, Failure> {
             let objects = session.find_objects(&name)?;
-            let object: ObjectHandle = *objects.first().ok_or(Error::NoSuchKey)?;
-            Ok(session.get_attributes(object, &[AttributeType::Value])?)
+            let gone = || Error::Device("what was written is not found".to_owned());
+            Ok(*objects.first().ok_or_else(gone)?)
+        };
+        let read = |session: &Session| -> Result<Vec<Attribute>, Failure> {
+            Ok(session.get_attributes(find(session)?, &[AttributeType::Value])?)
         };
         if read(self.session)? != [Attribute::Value(b"written".to_vec())] {
             return Err(Error::Device("a value came back changed".to_owned()).into());
         }
-        let object = self.session.find_objects(&name)?[0];
+        let object = find(self.session)?;
         let other = [Attribute::Value(b"changed".to_vec())];
         let is_changed =
             self.session.update_attributes(object, &other).is_ok() && read(self.session)? == other;
