@@ -98,16 +98,19 @@ async fn follow_clock(keyring: &Keyring) {
 /// Keys that another process made, also while the device was away.
 async fn keep_up(keyring: &Keyring, every: Duration) {
     let mut states = keyring.device().states();
+    // Kept from one turn to the next: it may come back while the listing that it failed is still under way.
+    let mut was = *states.borrow_and_update();
     loop {
         let is_back = async {
             loop {
-                let was = *states.borrow_and_update();
+                let now = *states.borrow_and_update();
+                let before = std::mem::replace(&mut was, now);
+                if before != State::Up && now == State::Up {
+                    return;
+                }
                 if states.changed().await.is_err() {
                     // It never changes.
                     return std::future::pending().await;
-                }
-                if was != State::Up && *states.borrow() == State::Up {
-                    return;
                 }
             }
         };
