@@ -148,9 +148,13 @@ async fn seal_all(
     for batch in waiting.chunks(REWRAPPED_AT_ONCE) {
         let secrets: Vec<&WrappedSecret> = batch.iter().map(|(_, _, sealed)| &**sealed).collect();
         let rewrapped = provider.keys.rewrap(ID, &secrets).await?;
+        let mut sealed_again = 0;
         for ((client_id, key, sealed), after) in batch.iter().zip(rewrapped.secrets) {
             match after {
-                Some(after) => key.is_rewrapped(after),
+                Some(after) => {
+                    key.is_rewrapped(after);
+                    sealed_again += 1;
+                }
                 None => tracing::error!(
                     client_id,
                     kid = sealed.kid(),
@@ -159,11 +163,13 @@ async fn seal_all(
                 ),
             }
         }
-        tracing::info!(
-            kid = rewrapped.kid,
-            clients = batch.len(),
-            "configured clients' secrets are sealed by the key that seals now"
-        );
+        if sealed_again > 0 {
+            tracing::info!(
+                kid = rewrapped.kid,
+                clients = sealed_again,
+                "configured clients' secrets are sealed by the key that seals now"
+            );
+        }
     }
     Ok(())
 }
