@@ -242,7 +242,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// `issuers` are all of ours; `size` in octets, of the claims after they were written again; `longest_life` in seconds, of any token.
+    /// `issuers` are all of ours; `size` in octets, of the claims after they were written again; `longest_life` in seconds,
+    /// of any token.
     #[must_use]
     pub fn new<'a>(
         issuers: impl Iterator<Item = &'a String>,

@@ -35,8 +35,8 @@ type ByIndex<T> = Vec<Option<T>>;
 
 impl Keys {
     /// Secrets are opened and recipients read, then every item is permitted, before the first one is signed; then those
-    /// whose hash others need. What was signed for its `once_key` before is answered again, and asks for nothing; what is signed for one now is told
-    /// too, to be remembered when it leaves.
+    /// whose hash others need. What was signed for its `once_key` before is answered again, and asks for nothing; what is
+    /// signed for one now is told too, to be remembered when it leaves.
     pub(super) async fn sign_items(
         &self,
         items: &[v1::SignItem],
