@@ -467,9 +467,9 @@ fn software_keys_are_examined_elsewhere_than_where_they_are() {
     assert_eq!(answer["module"], Value::Null);
     assert_eq!(finding(&answer, "tombstones"), "written, and read again");
     assert_eq!(answer["speed"].as_array().unwrap().len(), 2);
-    // The folder has what opening it makes, and no key.
-    let entries = fs::read_dir(folder.path().join("keys")).unwrap();
-    assert_eq!(entries.count(), 1);
+    // A folder that is not there is left to the service, whose it will be.
+    assert!(finding(&answer, "folder").starts_with("not there yet"));
+    assert!(!folder.path().join("keys").exists());
     let configuration = answer["configuration"].as_str().unwrap();
     let mut lines = backend.lines().chain(["[[rings]]"]);
     assert!(
@@ -479,6 +479,12 @@ fn software_keys_are_examined_elsewhere_than_where_they_are() {
     assert!(
         serve(folder.path(), configuration).contains(&"request-object/RSA-OAEP-256".to_owned())
     );
+
+    let count = || fs::read_dir(folder.path().join("keys")).unwrap().count();
+    let before = count();
+    let answer = json(&[&config[..], &["--seconds", "0"]].concat());
+    assert!(finding(&answer, "folder").starts_with("opened"));
+    assert_eq!(count(), before, "no key of the doctor's");
 
     softhsm::write_secret(&folder.path().join("passphrase"), "another one");
     let (code, said) = doctor(&config);

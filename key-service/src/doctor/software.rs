@@ -1,7 +1,7 @@
 //! The examination of a home that is asked through [`Device`] alone: software keys, in a folder of their own that goes away
 //! again. Of the configured folder only the passphrase and the permissions are tried.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use nix::unistd::{AccessFlags, access};
@@ -27,19 +27,11 @@ impl Drop for Folder {
 }
 
 pub(super) fn examine(settings: &software::Settings, plan: &Plan) -> Result<Examination, Error> {
-    let configured = Device::open(&backend::Settings::Software(settings.clone()))?;
     let mut found = Examination {
-        description: configured.facts().description.clone(),
+        description: settings.directory.display().to_string(),
         ..Examination::default()
     };
-    let can_write = access(&settings.directory, AccessFlags::W_OK).is_ok();
-    found.findings.push(
-        match can_write {
-            true => Finding::good("folder", "opened with the passphrase, and can be written"),
-            false => Finding::odd("folder", "cannot be written: no key can be made there"),
-        }
-        .essential(),
-    );
+    found.findings.push(folder(settings)?.essential());
     let mut name = [0; 8];
     aws_lc_rs::rand::fill(&mut name).map_err(|_| Error::Device("no random octets".to_owned()))?;
     let name = format!("signet-doctor-{:016x}", u64::from_ne_bytes(name));
@@ -58,6 +50,23 @@ pub(super) fn examine(settings: &software::Settings, plan: &Plan) -> Result<Exam
         }
     }
     Ok(found)
+}
+
+/// The configured folder. One that is not there is not made: it would be this user's, and not the service's.
+fn folder(settings: &software::Settings) -> Result<Finding, Error> {
+    let can_write = |path: &Path| access(path, AccessFlags::W_OK).is_ok();
+    if settings.directory.exists() {
+        Device::open(&backend::Settings::Software(settings.clone()))?;
+        return Ok(match can_write(&settings.directory) {
+            true => Finding::good("folder", "opened with the passphrase, and can be written"),
+            false => Finding::odd("folder", "cannot be written: no key can be made there"),
+        });
+    }
+    let above = settings.directory.ancestors().find(|path| path.exists());
+    Ok(match above.is_some_and(can_write) {
+        true => Finding::good("folder", "not there yet: the service makes it"),
+        false => Finding::odd("folder", "not there, and cannot be made"),
+    })
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
