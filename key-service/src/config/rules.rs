@@ -15,15 +15,20 @@ use crate::keyring::restriction::Restriction;
 
 /// The purpose under which rules name what clients' secrets sign: there is no ring for that.
 pub(super) const SECRETS: &str = "secret";
-/// The algorithms that it has (RFC 7518 §3.2).
-const SECRET_ALGORITHMS: [&str; 3] = ["HS256", "HS384", "HS512"];
+/// The algorithms that it has (RFC 7518 §3.2), and the names under which rules know what secrets sign with each.
+const SECRET_RINGS: [(&str, &str); 3] = [
+    ("HS256", "secret/HS256"),
+    ("HS384", "secret/HS384"),
+    ("HS512", "secret/HS512"),
+];
 
 /// What holds for a caller, by the ring's name.
 pub type ByRing = HashMap<String, Vec<Arc<Restriction>>>;
 
 /// The name under which rules know what secrets sign with this algorithm.
-pub(crate) fn ring_of_secrets(alg: &str) -> String {
-    format!("{SECRETS}/{alg}")
+pub(crate) fn ring_of_secrets(alg: &str) -> Option<&'static str> {
+    let mut rings = SECRET_RINGS.iter();
+    rings.find_map(|(known, ring)| (*known == alg).then_some(*ring))
 }
 
 /// Something that a caller can have signed.
@@ -90,8 +95,8 @@ fn targets(config: &Config) -> Result<Vec<Target>, Invalid> {
             });
         }
     }
-    targets.extend(SECRET_ALGORITHMS.map(|alg| Target {
-        ring: ring_of_secrets(alg),
+    targets.extend(SECRET_RINGS.map(|(_, ring)| Target {
+        ring: ring.to_owned(),
         profiles: BY_SECRET.to_vec(),
     }));
     Ok(targets)

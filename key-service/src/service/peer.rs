@@ -66,10 +66,7 @@ impl Caller {
 
     /// Those for what it has signed by secrets that others share with us.
     pub(super) fn restrictions_of_secrets(&self, alg: &str) -> &[Arc<Restriction>] {
-        if self.restrictions.is_empty() {
-            return &[];
-        }
-        self.restrictions(&config::ring_of_secrets(alg))
+        config::ring_of_secrets(alg).map_or(&[], |ring| self.restrictions(ring))
     }
 
     /// Counts operations with keys of ours against its rate.
