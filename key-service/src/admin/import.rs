@@ -5,7 +5,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use proto::v1;
+use proto::v1::key_admin_client::KeyAdminClient;
 use serde_json::{Value, json};
+use tonic::transport::Channel;
 
 use super::Error;
 use crate::algorithm::{RingAlgorithm, RingName, SignatureAlgorithm};
@@ -86,12 +88,16 @@ impl Import {
         let mut json = Vec::new();
         let read = if self.jwks == Path::new(STANDARD_INPUT) {
             let input = std::io::stdin().lock();
-            input.take(LONGEST).read_to_end(&mut json)
+            input.take(LONGEST + 1).read_to_end(&mut json)
         } else {
             let file = std::fs::File::open(&self.jwks);
-            file.and_then(|file| file.take(LONGEST).read_to_end(&mut json))
+            file.and_then(|file| file.take(LONGEST + 1).read_to_end(&mut json))
         };
-        read.map_err(|error| self.wrong(&error.to_string()))?;
+        let length = read.map_err(|error| self.wrong(&error.to_string()))?;
+        // Half of it would be told to be no JSON.
+        if u64::try_from(length).is_ok_and(|length| length > LONGEST) {
+            return Err(self.wrong("is longer than a MiB: take out the keys that are meant"));
+        }
         Ok(json)
     }
 
@@ -144,6 +150,31 @@ fn is_for(jwk: &Jwk, algorithm: SignatureAlgorithm) -> bool {
         .as_deref()
         .is_none_or(|alg| alg == algorithm.as_str());
     is_named && jwk.may_verify() && algorithm.fits(&jwk.public)
+}
+
+/// Has each imported. When one is refused, those before it are told of: they are published.
+pub(super) async fn send(
+    client: &mut KeyAdminClient<Channel>,
+    requests: Vec<v1::ImportPublicKeyRequest>,
+) -> Result<Vec<v1::ImportPublicKeyResponse>, Error> {
+    let mut imported: Vec<v1::ImportPublicKeyResponse> = Vec::with_capacity(requests.len());
+    for request in requests {
+        match client.import_public_key(request).await {
+            Ok(answer) => imported.push(answer.into_inner()),
+            Err(status) if imported.is_empty() || imported.iter().any(|it| it.dry_run) => {
+                return Err(status.into());
+            }
+            Err(status) => {
+                let keys = imported.iter().filter_map(|it| it.key.as_ref());
+                let kids: Vec<&str> = keys.map(|key| key.kid.as_str()).collect();
+                return Err(Error::Partly {
+                    problem: Box::new(status.into()),
+                    before: kids.join(", "),
+                });
+            }
+        }
+    }
+    Ok(imported)
 }
 
 /// The service's own keys of a list, as relying parties see them.

@@ -99,6 +99,14 @@ pub enum Error {
     /// What is to be imported cannot be.
     #[error("{0}")]
     Input(String),
+    /// One of several keys was not imported.
+    #[error("{problem}; imported before that: {before}")]
+    Partly {
+        /// Why.
+        problem: Box<Error>,
+        /// Those that were.
+        before: String,
+    },
     /// Nobody answers there.
     #[error("{endpoint}: {reason}; {}", advice(reason))]
     Unreachable {
@@ -157,10 +165,7 @@ pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<St
     let mut client = KeyAdminClient::new(connect(settings).await?);
     let answer = match command {
         Command::Import(_) => {
-            let mut imported = Vec::new();
-            for request in prepared {
-                imported.push(client.import_public_key(request).await?.into_inner());
-            }
+            let imported = import::send(&mut client, prepared).await?;
             if as_json {
                 json!({ "imported": imported.iter().map(show::import_json).collect::<Vec<_>>() })
             } else {

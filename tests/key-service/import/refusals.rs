@@ -371,6 +371,23 @@ fn the_command_line_moves_public_keys_and_never_private_ones() {
     // What was imported is not the service's own to hand on.
     assert!(!run(&["export", RING]).contains(kids[0]));
 
+    // RFC 7515 A.3.1, and a key that is the service's own already: of the first one it is said that it is there now.
+    let mut set: Value = serde_json::from_str(&run(&["export", RING])).unwrap();
+    let good = json!({
+        "kty": "EC", "crv": "P-256", "kid": "theirs",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    });
+    set["keys"].as_array_mut().unwrap().insert(0, good);
+    let file = there.file("half.json", &set.to_string());
+    let half = ["import", "--ring", RING, "--jwks", file.to_str().unwrap()];
+    let (code, said) = there.run(&[&half[..], &["--until", "30d"]].concat());
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("import.own: "), "{said}");
+    assert!(said.contains("imported before that: theirs"), "{said}");
+    assert!(run(&["list"]).contains("theirs"));
+
+    let long = format!("{{\"keys\":[]}}{}", " ".repeat(1024 * 1024));
     let private = json!({ "keys": [{ "kty": "EC", "kid": "p", "d": "SECRET" }] }).to_string();
     for (what, content, until, said) in [
         (
@@ -380,6 +397,7 @@ fn the_command_line_moves_public_keys_and_never_private_ones() {
             "holds private key material: nothing was sent",
         ),
         ("no JSON", "keys", "30d", "is not JSON"),
+        ("too long", long.as_str(), "30d", "is longer than a MiB"),
         (
             "for ever",
             exported.as_str(),
