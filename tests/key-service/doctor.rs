@@ -372,6 +372,7 @@ fn what_cannot_be_examined_is_told_with_what_is_there() {
         &["--module", "m", "--config", "c"],
         &["--module", "m", "--slot", "1", "--token", "t"],
         &["--module", "m", "--lanes", "0"],
+        &["--module", "m", "--lanes", "257"],
         &["--module", "m", "--seconds", "-1"],
         &["--module", "m", "--seconds", "1000"],
         &["--module", "m", "--pin", "1234"],

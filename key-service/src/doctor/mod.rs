@@ -18,6 +18,9 @@ use crate::backend::pkcs11::examine::{Look, Shown, examine, look};
 use crate::backend::{self, pkcs11};
 use crate::config::Config;
 
+/// More threads than any device serves, and fewer than a machine refuses.
+const MOST_LANES: usize = 256;
+
 /// What to examine, and how.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -37,7 +40,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["module", "token", "slot", "pin_file"])]
     pub config: Option<PathBuf>,
     /// With how many threads the speed is measured
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values = ["1", "2", "4"])]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values = ["1", "2", "4"], value_parser = lanes)]
     pub lanes: Vec<NonZeroUsize>,
     /// For how many seconds each time; 0: not at all
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
@@ -45,6 +48,14 @@ pub struct Options {
     /// JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Each is a thread, with a session of its own.
+fn lanes(text: &str) -> Result<NonZeroUsize, &'static str> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(lanes) if lanes.get() <= MOST_LANES => Ok(lanes),
+        _ => Err("a number from 1 to 256"),
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, &'static str> {
