@@ -13,7 +13,6 @@ use fault_token::Control;
 use proto::v1;
 use proto::v1::key_service_client::KeyServiceClient;
 use support::softhsm::{self, SoftHsm, Token};
-use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::process::Process;
@@ -137,8 +136,7 @@ async fn a_call_that_does_not_end_ends_the_process() {
     sign(&mut other, "id-token/ES256").await.unwrap();
     let status = service.ended().await;
     assert_eq!(status.code(), Some(HUNG), "{}", service.said());
-    let refused = lost.await.unwrap().unwrap_err();
-    assert_ne!(refused.code(), Code::Ok);
+    assert!(lost.await.unwrap().is_err());
     let said = "a call into the module does not end: the process has to";
     assert_eq!(service.lines(said).len(), 1, "{}", service.said());
 }

@@ -316,8 +316,7 @@ fn the_search_finds_what_is_there(planted: &Secrets, clients: &[Client]) {
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
-    // Until it is the program, its memory is a copy of this one's.
-    std::thread::sleep(Duration::from_millis(200));
+    // `spawn` waits until it is the program: before, its memory would be a copy of this one's.
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     let found = planted.found(&memory::dump(pid));
     child.kill().unwrap();
