@@ -1,7 +1,7 @@
-//! `key-service serve`, `init`, `admin` and `audit`. Exit codes: 0; 1, it did not work; 64, the command line or the
-//! configuration is wrong (EX_USAGE of sysexits.h); of `serve` also 75, a call into the HSM's module did not end, and whoever
-//! supervises this process should start it again (EX_TEMPFAIL); and of `audit` also 2, the log was changed, and 3, nobody who
-//! is trusted signed it.
+//! `key-service serve`, `init`, `admin`, `audit` and `doctor`. Exit codes: 0; 1, it did not work, or of `doctor`, the service
+//! cannot be run with what was examined; 64, the command line or the configuration is wrong (EX_USAGE of sysexits.h); of
+//! `serve` also 75, a call into the HSM's module did not end, and whoever supervises this process should start it again
+//! (EX_TEMPFAIL); and of `audit` also 2, the log was changed, and 3, nobody who is trusted signed it.
 #![forbid(unsafe_code)]
 
 use std::io::Write as _;

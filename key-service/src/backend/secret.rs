@@ -1,5 +1,6 @@
 //! Where the PIN or the passphrase comes from: a file, a descriptor that whoever started the process left open, or a
-//! credential of systemd (systemd.exec(5), `LoadCredential=`). It is in memory for as long as it is used, and wiped then.
+//! credential of systemd (systemd.exec(5), `LoadCredential=`). It is in memory for as long as it is used, and wiped then; but
+//! what came by a descriptor cannot be read again, and a recovery logs in again, so that is kept.
 
 use std::fmt;
 use std::fs::File;
