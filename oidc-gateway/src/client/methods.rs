@@ -3,7 +3,7 @@
 
 use super::jwks::ClientKeys;
 use super::metadata::{AuthenticationMethod, Metadata};
-use super::secret::{self, ClientSecret};
+use super::secret::{self, ClientSecret, LENGTHS};
 use super::secret_key::SecretKey;
 use super::{Authentication, Wrong};
 use crate::jose::alg::Algorithm;
@@ -12,12 +12,6 @@ use crate::keys::WrappedSecret;
 use crate::password::PasswordHash;
 use crate::pkce;
 use crate::secret::Secret;
-
-/// A configured secret in clear shorter than this can be guessed (RFC 6819 §5.1.4.2.2).
-const SHORTEST_SECRET: usize = 32;
-
-/// Octets. What is presented and longer is wrong before it is compared.
-const LONGEST_SECRET: usize = 1024;
 
 /// Of a configured client, whose secret somebody wrote down.
 pub(super) fn configured_secret(metadata: &Metadata) -> Result<Option<ClientSecret>, Wrong> {
@@ -44,13 +38,13 @@ pub(super) fn configured_secret(metadata: &Metadata) -> Result<Option<ClientSecr
 /// What is compared needs no more than its hash from here on, for it was generated.
 fn clear_secret(metadata: &Metadata, clear: &Secret<String>) -> Result<ClientSecret, Wrong> {
     let length = clear.expose().len();
-    if length < SHORTEST_SECRET {
+    if length < *LENGTHS.start() {
         return Err(Wrong::new(
             "client_secret",
             "a secret in clear has at least 32 characters: give client_secret_hash for a shorter one",
         ));
     }
-    if length > LONGEST_SECRET {
+    if length > *LENGTHS.end() {
         return Err(Wrong::new("client_secret", "has more than 1024 characters"));
     }
     match metadata.shortest_key() {

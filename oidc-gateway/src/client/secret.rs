@@ -12,6 +12,10 @@ use crate::password::{self, PasswordHash};
 use crate::provider::Provider;
 use crate::store::table::hash_of;
 
+/// How long one that somebody wrote down is, in octets. A shorter one can be guessed (RFC 6819 §5.1.4.2.2) and is no key of
+/// any algorithm (RFC 7518 §3.2); what is presented and longer is wrong before it is compared.
+pub(crate) const LENGTHS: std::ops::RangeInclusive<usize> = 32..=1024;
+
 /// A secret, as it is kept.
 #[derive(Debug)]
 pub(crate) enum ClientSecret {

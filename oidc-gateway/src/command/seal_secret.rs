@@ -5,16 +5,11 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::{keys, runtime};
-use crate::client::secret::context;
+use crate::client::secret::{LENGTHS, context};
 use crate::config::Config;
 use crate::keys::Unusable;
 use crate::password::PasswordHash;
 use crate::secret::Secret;
-
-/// Fewer octets make no key of any algorithm (RFC 7518 §3.2).
-const SHORTEST: usize = 32;
-/// What is presented and longer is wrong before it is compared.
-const LONGEST: usize = 1024;
 
 /// Why there is nothing sealed.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +34,7 @@ pub enum Error {
 /// As said.
 pub fn run(config: &Config, client_id: &str, secret: &Secret<String>) -> Result<String, Error> {
     let length = secret.expose().len();
-    if !(SHORTEST..=LONGEST).contains(&length) {
+    if !LENGTHS.contains(&length) {
         return Err(Error::Length(length));
     }
     let plaintext = Zeroizing::new(secret.expose().as_bytes().to_vec());

@@ -318,7 +318,9 @@ fn sha256(hash: &str) -> Result<[u8; 32], Unusable> {
     let mut octets = [0; 32];
     match URL_SAFE_NO_PAD.decode_slice(hash, &mut octets) {
         Ok(32) => Ok(octets),
-        _ => Err(Unusable("$sha256$ and $sha256-key$ need 43 characters of base64url")),
+        _ => Err(Unusable(
+            "$sha256$ and $sha256-key$ need 43 characters of base64url",
+        )),
     }
 }
 
