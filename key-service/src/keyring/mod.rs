@@ -114,8 +114,8 @@ pub struct Keyring {
     seen: Mutex<View>,
     /// Held while keys or tombstones are made: one change after the other.
     changes: tokio::sync::Mutex<()>,
-    /// How long the making of a key took that came too late, in milliseconds.
-    slowest: AtomicU64,
+    /// How long the last making of a key took, in milliseconds.
+    took: AtomicU64,
     epoch: watch::Sender<String>,
     openings: Openings,
 }
@@ -145,7 +145,7 @@ impl Keyring {
             snapshot: ArcSwap::from_pointee(snapshot),
             seen: Mutex::new(view),
             changes: tokio::sync::Mutex::default(),
-            slowest: AtomicU64::new(0),
+            took: AtomicU64::new(0),
             epoch: watch::Sender::new(String::new()),
             openings: Openings::default(),
         };

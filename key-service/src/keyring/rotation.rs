@@ -148,8 +148,9 @@ impl Keyring {
     pub(super) fn next_label(&self, ring: &Ring) -> Label {
         let keys = || ring.standings().map(|standing| &standing.key);
         let newest = keys().map(|key| key.created).max();
-        let slowest = Duration::from_millis(self.slowest.load(Ordering::Relaxed));
-        let needed = self.settings.generation.max(2 * slowest);
+        let took = Duration::from_millis(self.took.load(Ordering::Relaxed));
+        let lead = Duration::from_secs(self.settings.lead.unsigned_abs());
+        let needed = self.settings.generation.max((2 * took).min(lead));
         let ahead = newest.map_or(Duration::ZERO, |_| needed);
         let created = self.clock.second_after(ahead);
         Label {
@@ -175,12 +176,13 @@ impl Keyring {
             let made = self.device.generate(&label).await?;
             self.list_again().await?;
             tries += 1;
+            let took = self.clock.now_millis().saturating_sub(begun).unsigned_abs();
+            // The last one says what the next will need: a machine that stood still for an hour does so once.
+            self.took.store(took, Ordering::Relaxed);
             // A ring's first key has no lead to be cut short.
             if label.generation == 1 || self.clock.now() <= label.created {
                 return Ok(made);
             }
-            let took = self.clock.now_millis().saturating_sub(begun).unsigned_abs();
-            self.slowest.fetch_max(took, Ordering::Relaxed);
             tracing::warn!(ring = %label.ring, milliseconds = took, "making a key took longer than [lifecycle] generation: it never signs");
             let late = inventory::late(&made, self.clock.now());
             let known = self.snapshot_full();
