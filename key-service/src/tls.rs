@@ -13,7 +13,7 @@ use rustls::server::{NoServerSessionStorage, ServerConfig, WebPkiClientVerifier}
 use rustls::{CipherSuite, RootCertStore};
 
 use crate::config::{Tls, TlsVersion};
-use crate::permissions::{self, check_secret};
+use crate::permissions::{Refused, check_secret, open_unchangeable};
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,9 +26,9 @@ pub enum Error {
         /// What is wrong with it.
         source: pem::Error,
     },
-    /// Others can read the private key, or change it.
+    /// Others can read the private key, or change it, the authorities or the revocation list.
     #[error(transparent)]
-    Loose(#[from] permissions::Refused),
+    Loose(#[from] Refused),
     /// A file holds no private key.
     #[error("{}: no private key in it", .0.display())]
     NoKey(PathBuf),
@@ -76,7 +76,7 @@ impl Certificates {
     /// The file that cannot be used, and why.
     pub fn load(settings: &Tls) -> Result<Certificates, Error> {
         let stamps = stamps(settings);
-        check_secret(&settings.key_file)?;
+        check_files(settings)?;
         let current = server_config(settings)?;
         Ok(Certificates {
             settings: settings.clone(),
@@ -103,13 +103,29 @@ impl Certificates {
         }
         let renewed = server_config(&self.settings)?;
         // Not refused as at the start: without it there would soon be no certificate that is valid.
-        if let Err(refused) = check_secret(&self.settings.key_file) {
-            tracing::error!(reason = %refused, "a renewed private key is not kept well");
+        if let Err(refused) = check_files(&self.settings) {
+            tracing::error!(reason = %refused, "a renewed file is not kept well");
         }
         self.current.store(renewed);
         self.stamps.store(Arc::new(stamps));
         Ok(true)
     }
+}
+
+/// Nobody else reads the private key, or says whom this service believes.
+fn check_files(settings: &Tls) -> Result<(), Refused> {
+    check_secret(&settings.key_file)?;
+    for path in [Some(&settings.client_ca_file), settings.crl_file.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        // What cannot be read is told where it is read.
+        match open_unchangeable(path) {
+            Ok(_) | Err(Refused::Unreadable { .. }) => {}
+            Err(loose) => return Err(loose),
+        }
+    }
+    Ok(())
 }
 
 fn stamps(settings: &Tls) -> Vec<Option<(SystemTime, u64)>> {

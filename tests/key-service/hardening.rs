@@ -237,6 +237,13 @@ fn what_others_can_read_or_change_refuses_the_start() {
             "chmod 600",
         ),
         (
+            "callers' authority",
+            &software,
+            at("ca.pem"),
+            0o646,
+            "chmod go-w",
+        ),
+        (
             "passphrase",
             &software,
             at("passphrase"),
