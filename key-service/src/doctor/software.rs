@@ -1,7 +1,7 @@
 //! The examination of a home that is asked through [`Device`] alone: software keys, in a folder of their own that goes away
 //! again. Of the configured folder only the passphrase and the permissions are tried.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use nix::unistd::{AccessFlags, access};
@@ -52,20 +52,19 @@ pub(super) fn examine(settings: &software::Settings, plan: &Plan) -> Result<Exam
     Ok(found)
 }
 
-/// The configured folder. One that is not there is not made: it would be this user's, and not the service's.
+/// Opens the configured folder, unless that would be what begins it: the passphrase of a trial would stay.
 fn folder(settings: &software::Settings) -> Result<Finding, Error> {
-    let can_write = |path: &Path| access(path, AccessFlags::W_OK).is_ok();
-    if settings.directory.exists() {
+    let is_unused = settings.is_unused();
+    if !is_unused {
         Device::open(&backend::Settings::Software(settings.clone()))?;
-        return Ok(match can_write(&settings.directory) {
-            true => Finding::good("folder", "opened with the passphrase, and can be written"),
-            false => Finding::odd("folder", "cannot be written: no key can be made there"),
-        });
     }
-    let above = settings.directory.ancestors().find(|path| path.exists());
-    Ok(match above.is_some_and(can_write) {
-        true => Finding::good("folder", "not there yet: the service makes it"),
-        false => Finding::odd("folder", "not there, and cannot be made"),
+    let mut ancestors = settings.directory.ancestors();
+    let nearest = ancestors.find(|path| path.exists());
+    let can_write = nearest.is_none_or(|path| access(path, AccessFlags::W_OK).is_ok());
+    Ok(match (can_write, is_unused) {
+        (true, true) => Finding::good("folder", "not used yet: the service begins it"),
+        (true, false) => Finding::good("folder", "opened with the passphrase, and can be written"),
+        (false, _) => Finding::odd("folder", "cannot be written: no key can be made there"),
     })
 }
 

@@ -22,7 +22,7 @@ use crate::backend::{Error, SecretBytes};
 use crate::permissions;
 
 /// The file that holds the salt, and proves that a passphrase is the right one.
-const SALT_FILE: &str = "salt.json";
+pub(super) const SALT_FILE: &str = "salt.json";
 /// What the salt file seals.
 const PROOF: &[u8] = b"signet software backend 1";
 /// The longest file that is read, in octets: an RSA key of 4096 bits takes under 4 KiB.

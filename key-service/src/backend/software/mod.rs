@@ -43,6 +43,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether nothing has been sealed there yet: whoever opens it first chooses the passphrase.
+    pub(crate) fn is_unused(&self) -> bool {
+        !self.directory.join(file::SALT_FILE).exists()
+    }
+
     /// Where the passphrase comes from.
     pub(super) fn passphrase(&self) -> Result<Source, Error> {
         let file = self.passphrase_file.clone().map(Source::File);
