@@ -14,6 +14,7 @@ use clap::Args;
 use toml::Table;
 
 use crate::backend::examination::{Examination, Plan};
+use crate::backend::pkcs11::ELSEWHERE;
 use crate::backend::pkcs11::examine::{Look, Shown, examine, look};
 use crate::backend::{self, pkcs11};
 use crate::config::Config;
@@ -24,7 +25,7 @@ const MOST_LANES: usize = 256;
 /// What to examine, and how.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The PKCS#11 module
+    /// The PKCS#11 module; this or --config is required
     #[arg(long, value_name = "FILE", required_unless_present = "config")]
     pub module: Option<PathBuf>,
     /// The token's label; needed where the module shows several
@@ -243,7 +244,7 @@ fn choose(tokens: &[Shown], options: &Options, module: &Path) -> Result<Shown, E
         .collect();
     let module = module.display();
     let sentence = match (there.is_empty(), meant.is_empty()) {
-        (true, _) => format!("{module} shows no initialised token at all"),
+        (true, _) => format!("{module} shows no initialised token at all; {ELSEWHERE}"),
         (false, true) => format!("no such token: {module} shows {}", there.join(", ")),
         (false, false) => format!(
             "which token? Choose by --slot, for {module} shows {}",

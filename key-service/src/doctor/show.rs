@@ -112,7 +112,10 @@ pub(super) fn text(report: &Report) -> String {
         text.push_str(&examined(found));
     }
     if let Some(toml) = configuration::paste(report) {
-        let _ = write!(text, "\nconfiguration\n\n{toml}");
+        let _ = write!(
+            text,
+            "\nconfiguration: [backend] and [[rings]], with the rest of deploy/config/key-service.toml\n\n{toml}"
+        );
     }
     let _ = writeln!(text, "\n{}", verdict(report));
     text

@@ -41,6 +41,10 @@ use super::{Error, Facts, RsaBits};
 use crate::config::duration;
 use crate::permissions;
 
+/// What to do where a module has no tokens to show, or does not start at all.
+pub(crate) const ELSEWHERE: &str = "a module learns from its own configuration where tokens are (SoftHSM: SOFTHSM2_CONF), \
+                                    which this user must be able to read; its own tool makes one";
+
 /// How many requests may wait, unless the configuration says otherwise.
 const QUEUE: usize = 256;
 

@@ -21,7 +21,7 @@ use super::error::Failure;
 use super::open::Open;
 use super::patience::{is_failure, patiently};
 use super::watchdog::Pulse;
-use super::{Settings, announce, error, trial};
+use super::{ELSEWHERE, Settings, announce, error, trial};
 use crate::backend::secret::Source;
 use crate::backend::{Error, Facts, State};
 
@@ -60,7 +60,7 @@ impl Token {
         let module = load(path)?;
         let does_not_start = |error: ModuleError| {
             Error::Unusable(format!(
-                "the module {} does not start: {error}",
+                "the module {} does not start: {error}; {ELSEWHERE}",
                 path.display()
             ))
         };
@@ -357,7 +357,7 @@ pub(super) fn find(module: &Pkcs11, settings: &Settings) -> Result<(Slot, TokenI
     match found.len() {
         1 => Ok(found.remove(0)),
         0 if seen.is_empty() => Err(Error::Unusable(format!(
-            "no token {wanted}: {} shows no initialised token at all",
+            "no token {wanted}: {} shows no initialised token at all; {ELSEWHERE}",
             settings.module.display()
         ))),
         0 => Err(Error::Unusable(format!(

@@ -18,7 +18,7 @@ use cryptoki::slot::Slot;
 use self::trials::Bench;
 use super::patience::{is_failure, patiently};
 use super::token::{Token, close, failed, initialize, load};
-use super::{Settings, mechanism};
+use super::{ELSEWHERE, Settings, mechanism};
 use crate::algorithm::{DecryptionAlgorithm, RingAlgorithm, SignatureAlgorithm};
 use crate::backend::Error;
 use crate::backend::examination::{Examination, Finding, Plan, Tried};
@@ -60,7 +60,7 @@ pub(crate) fn look(path: &Path) -> Result<Look, Error> {
     let module = load(path)?;
     let is_ours = initialize(&module).map_err(|error| {
         Error::Unusable(format!(
-            "the module {} does not start: {error}",
+            "the module {} does not start: {error}; {ELSEWHERE}",
             path.display()
         ))
     })?;
