@@ -1,12 +1,13 @@
 //! Durations as people write them: `2s`, `90m`, `24h`, `30d`, `1w`, `1h30m`.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::de::Error as _;
+use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(from)?;
+    let text = from.deserialize_any(Text)?;
     parse(&text).ok_or_else(|| {
         D::Error::custom(format!(
             "`{text}` is not a duration such as 500ms, 2s, 90m, 24h, 30d or 1w"
@@ -36,7 +37,7 @@ pub enum Period {
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Period, D::Error> {
-        let text = String::deserialize(from)?;
+        let text = from.deserialize_any(Text)?;
         if text == "never" {
             return Ok(Period::Never);
         }
@@ -45,6 +46,21 @@ impl<'de> Deserialize<'de> for Period {
                 "`{text}` is neither `never` nor a duration such as 12h, 30d or 1w"
             ))
         })
+    }
+}
+
+/// A string, and what it is for where there is something else.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as \"2s\", \"90m\" or \"30d\"")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
     }
 }
 

@@ -72,6 +72,12 @@ fn mistakes_are_explained() {
         ),
         (
             "\"24h\"",
+            "24",
+            "24:8: invalid type: integer `24`, expected a duration such as \"2s\"",
+            "",
+        ),
+        (
+            "\"24h\"",
             "\"10m\"",
             "[lifecycle] lead = 600s is too short: jwks_max_age 900s",
             "= 990s",
