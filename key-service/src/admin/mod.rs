@@ -118,7 +118,7 @@ pub enum Error {
     /// The service said no: it tells nobody whether that is for want of a right or of the thing.
     #[error(
         "refused: no such ring or key, or this certificate may not do that \
-         (`list` shows what there is, the service's log the reason)"
+         (`list` shows what there is, [[callers.allow]] of the service what it may)"
     )]
     NotAllowed,
     /// The service said something else than an answer.

@@ -134,6 +134,10 @@ impl Descriptor {
                 io::ErrorKind::NotFound => format!(
                     "descriptor {number} is not open: start the service with it, for example `{number}< FILE`"
                 ),
+                io::ErrorKind::PermissionDenied => format!(
+                    "cannot read descriptor {number}: {error}; it is opened again by its name, so what is behind it \
+                     must be one that the service's user may open"
+                ),
                 _ => format!("cannot read descriptor {number}: {error}"),
             })
         })?;

@@ -167,7 +167,7 @@ impl Keyring {
         }
         if assurance == Assurance::None {
             return Err(Error::Lifecycle(
-                "destroy.unconfirmed: what only this key opens or computes is lost with it; re-wrap every store, and then say that nothing uses it",
+                "destroy.unconfirmed: what only this key opens or computes is lost with it; re-wrap every store, and then say that nothing uses it (--nothing-uses-it)",
             ));
         }
         let Some(opened) = self.openings.of(kid) else {

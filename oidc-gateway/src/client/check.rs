@@ -380,6 +380,7 @@ mod tests {
             (json!({}), None),
             (json!({"client_id": "a b"}), Some("client_id")),
             (json!({"client_secret": null}), Some("client_secret_hash")),
+            (json!({"client_secret": null, "token_endpoint_auth_method": "client_secret_jwt"}), Some("client_secret_sealed")),
             (json!({"client_secret": "short"}), Some("client_secret")),
             (json!({"client_secret": null, "client_secret_hash": hash}), None),
             (json!({"client_secret_hash": hash}), Some("client_secret_hash")),

@@ -119,6 +119,12 @@ pub(super) fn check_secret(
 ) -> Result<(), Wrong> {
     match (metadata.needs_secret(), secret) {
         (true, None) => {
+            if !is_presented(metadata) {
+                return Err(Wrong::new(
+                    "client_secret_sealed",
+                    "is missing: `oidc-gateway seal-secret` makes one, before there is this entry",
+                ));
+            }
             return Err(Wrong::new(
                 "client_secret_hash",
                 "is missing: `oidc-gateway hash-password` makes one, or set token_endpoint_auth_method",

@@ -169,7 +169,7 @@ fn write_configured(text: &mut String, client: &Configured) {
         ),
         None => writeln!(
             text,
-            "the configuration of `{client_id}` is sealed by {kid} and cannot be opened: `oidc-gateway seal-secret` makes it anew"
+            "the configuration of `{client_id}` is sealed by {kid} and cannot be opened: `key-service admin enable {kid}` if it is only disabled, else `oidc-gateway seal-secret` makes it anew"
         ),
     };
 }
