@@ -104,7 +104,9 @@ impl Report {
     #[must_use]
     pub fn unproven(&self) -> u64 {
         let end = self.first + self.records;
-        end.saturating_sub(self.covered + u64::from(self.newest.is_some()))
+        let signed = self.covered + u64::from(self.newest.is_some());
+        // What was before the first is not here to be proven.
+        end.saturating_sub(signed.max(self.first))
     }
 }
 
@@ -310,4 +312,32 @@ pub fn verify(mut verifier: Verifier<'_>, path: &Path, known: Option<&str>) -> i
         }
     }
     Ok(verifier.finish(reader.is_within_a_line()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Report, Trust};
+
+    #[test]
+    fn the_unproven_tail_is_of_what_is_there() {
+        for (first, records, covered, unproven) in [
+            (0, 0, None, 0),
+            (0, 3, None, 3),
+            (0, 10, Some(6), 3),
+            (95, 1, None, 1),
+            (95, 10, Some(100), 4),
+        ] {
+            let report = Report {
+                first,
+                records,
+                checkpoints: u64::from(covered.is_some()),
+                covered: covered.unwrap_or(0),
+                newest: covered.map(|_| String::new()),
+                is_within_a_line: false,
+                trust: Trust::None,
+                finding: None,
+            };
+            assert_eq!(report.unproven(), unproven, "{report:?}");
+        }
+    }
 }
