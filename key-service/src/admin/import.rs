@@ -133,7 +133,10 @@ impl Import {
             }
         }
         if chosen.is_empty() {
-            let problem = format!("none of its {} keys is for {}", all.len(), self.ring);
+            let problem = match &self.kid {
+                Some(kid) => format!("none of its {} keys has the kid {kid}", all.len()),
+                None => format!("none of its {} keys is for {}", all.len(), self.ring),
+            };
             return Err(self.wrong(&problem));
         }
         Ok(chosen)
@@ -254,7 +257,7 @@ mod tests {
                 "named, and not there",
                 set(&[EC]),
                 Some("ed"),
-                Err("none of its 1 keys"),
+                Err("none of its 1 keys has the kid ed"),
             ),
             (
                 "named, and unknown",

@@ -196,7 +196,17 @@ pub(super) fn imports_text(imports: &[v1::ImportPublicKeyResponse]) -> String {
         .filter_map(|it| time(it.known_by))
         .next_back()
     {
-        let _ = writeln!(text, "every relying party knows it from {at}");
+        // RFC 3339 in UTC is ordered as it is written.
+        let ends = imports
+            .iter()
+            .filter_map(|it| time(it.key.as_ref()?.expires_at));
+        let _ = match ends.min().is_some_and(|end| end <= at) {
+            true => writeln!(
+                text,
+                "that is too soon for every relying party to know it, as from {at}"
+            ),
+            false => writeln!(text, "every relying party knows it from {at}"),
+        };
     }
     text
 }

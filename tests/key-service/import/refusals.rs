@@ -360,6 +360,11 @@ fn the_command_line_moves_public_keys_and_never_private_ones() {
         said.contains("every relying party knows it from "),
         "{said}"
     );
+    let plan = run(&[&import[..], &["--until", "1m", "--dry-run"]].concat());
+    assert!(
+        plan.contains("that is too soon for every relying party"),
+        "{plan}"
+    );
     let one = run(&[&import[..], &["--until", "30d", "--json", "--kid", kids[1]]].concat());
     let one: Value = serde_json::from_str(&one).unwrap();
     assert_eq!(one["imported"][0]["key"]["kid"], kids[1]);
