@@ -22,16 +22,31 @@ const fn client(id: &'static str, redirect_uri: &'static str) -> Client {
     }
 }
 
-/// Any algorithm that one of its keys, or its secret, is for.
+/// Any algorithm that one of its keys is for.
 pub(crate) const OBJECTS: Client = client(
-    // HS512 needs 64 octets of secret, and the secret holds the name.
     "objects-of-every-kind-of-signature",
     "https://objects.example/cb",
 );
 /// ES256 alone.
 const ONE: Client = client("objects-es", "https://objects-es.example/cb");
-/// HS256 alone.
-const SECRET: Client = client("objects-hs", "https://objects-hs.example/cb");
+/// HS256, HS384 or HS512 alone. HS512 needs 64 octets of secret, and the secret holds the name.
+const SECRETS: [(&str, Client); 3] = [
+    (
+        "HS256",
+        client("objects-hs", "https://objects-hs.example/cb"),
+    ),
+    (
+        "HS384",
+        client("objects-hs384", "https://objects-hs384.example/cb"),
+    ),
+    (
+        "HS512",
+        client(
+            "objects-of-the-longest-shared-secret",
+            "https://objects-hs512.example/cb",
+        ),
+    ),
+];
 
 const REQUEST_URI: &str = "https://objects.example/request.jwt#AYrS9Yn2";
 
@@ -50,7 +65,9 @@ pub(crate) fn clients() -> Vec<Value> {
         metadata
     };
     let keys = ["RS256", "ES256", "ES384", "ES512", "EdDSA"].map(|alg| key_for(alg).unwrap().jwk());
-    vec![
+    let by_secret =
+        SECRETS.map(|(alg, client)| metadata(client, json!({"request_object_signing_alg": alg})));
+    let by_key = vec![
         metadata(
             OBJECTS,
             json!({
@@ -63,8 +80,8 @@ pub(crate) fn clients() -> Vec<Value> {
             ONE,
             json!({"jwks": {"keys": keys}, "request_object_signing_alg": "ES256"}),
         ),
-        metadata(SECRET, json!({"request_object_signing_alg": "HS256"})),
-    ]
+    ];
+    [by_key, by_secret.to_vec()].concat()
 }
 
 /// What stands beside an object for the sake of OAuth, and where an error goes.
@@ -142,11 +159,14 @@ async fn algorithms() {
             .all(|alg| known.contains(&alg.as_str().unwrap()))
     );
     for alg in known {
-        let object = sign(&OBJECTS, alg, &claims(&OBJECTS, &site));
-        let request = outside(&OBJECTS).set("request", &object);
+        // A secret is kept as a key where it is registered to be one.
+        let by_secret = SECRETS.iter().find(|(each, _)| *each == alg);
+        let client = by_secret.map_or(&OBJECTS, |(_, client)| client);
+        let object = sign(client, alg, &claims(client, &site));
+        let request = outside(client).set("request", &object);
         let landing = person.authorize(&request).await;
         match advertised.contains(&json!(alg)) {
-            true => succeeds(alg, &person, &OBJECTS, &landing).await,
+            true => succeeds(alg, &person, client, &landing).await,
             false => assert_eq!(landing.outcome(), "query invalid_request_object", "{alg}"),
         }
     }
@@ -155,8 +175,8 @@ async fn algorithms() {
     #[rustfmt::skip]
     let rows = [
         (ONE, "ES256", "query code"), (ONE, "RS256", refused), (ONE, "ES384", refused), (ONE, "HS256", refused),
-        (SECRET, "HS256", "query code"), (SECRET, "HS512", refused), (SECRET, "ES256", refused),
-        (WEB, "HS256", "query code"), (WEB, "ES256", refused), (WEB, "HS512", refused),
+        (SECRETS[0].1, "HS256", "query code"), (SECRETS[0].1, "HS512", refused), (SECRETS[0].1, "ES256", refused),
+        (OBJECTS, "HS256", refused), (WEB, "HS256", refused), (WEB, "ES256", refused), (WEB, "HS512", refused),
         (PUBLIC, "ES256", refused),
     ];
     for (client, alg, outcome) in rows {
