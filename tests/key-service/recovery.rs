@@ -2,6 +2,7 @@
 //! start anything again.
 
 use std::collections::HashSet;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -160,6 +161,11 @@ async fn a_network_hsm_that_is_killed_is_used_again_soon_after_its_return() {
         }
         hsm.again();
         let took = growth(&seen.signed, &mut service).await;
+        // The figure that is promised (2 s); the assertion is for machines that do other things too.
+        let _ = writeln!(
+            std::io::stderr(),
+            "away {away:?}: signed again after {took:?}"
+        );
         assert!(
             took < RETURN,
             "away {away:?}, back after {took:?}: {}",

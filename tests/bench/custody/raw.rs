@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
@@ -158,21 +157,16 @@ fn run(arguments: &[String]) -> anyhow::Result<String> {
                 let algorithm = algorithm.to_owned();
                 threads.push(thread::spawn(move || {
                     let (mechanism, input) = mechanism(&algorithm);
-                    repeat(length, || {
-                        session.sign(&mechanism, key, &input)?;
-                        Ok(())
+                    counted(|| {
+                        repeat(length, || {
+                            session.sign(&mechanism, key, &input)?;
+                            Ok(())
+                        })
                     })
                 }));
             }
-            let before = cpu::used(std::process::id());
-            let mut seen = Vec::new();
-            for thread in threads {
-                let thread = thread.join().map_err(|_| anyhow::anyhow!("a panic"))?;
-                seen.extend(thread?);
-            }
-            let used = cpu::used(std::process::id()).saturating_sub(before);
+            let figures = together(threads, length)?;
             first.destroy_object(key_of_token)?;
-            let figures = Figures::of(seen, length, used);
             let mut text = String::new();
             write!(
                 text,
@@ -186,6 +180,29 @@ fn run(arguments: &[String]) -> anyhow::Result<String> {
         }
         _ => bail!("fill COUNT, or sign ALGORITHM token|copy SECONDS"),
     }
+}
+
+/// How long each operation of a thread took, and the CPU time of all of them. A thread that has ended cannot be asked.
+type Counted = anyhow::Result<(Vec<Duration>, Duration)>;
+
+fn counted(run: impl FnOnce() -> anyhow::Result<Vec<Duration>>) -> Counted {
+    let before = cpu::of_this_thread();
+    let seen = run()?;
+    Ok((seen, cpu::of_this_thread().saturating_sub(before)))
+}
+
+fn together(
+    threads: Vec<thread::JoinHandle<Counted>>,
+    length: Duration,
+) -> anyhow::Result<Figures> {
+    let mut seen = Vec::new();
+    let mut used = Duration::ZERO;
+    for thread in threads {
+        let (latencies, cpu) = thread.join().map_err(|_| anyhow::anyhow!("a panic"))??;
+        seen.extend(latencies);
+        used += cpu;
+    }
+    Ok(Figures::of(seen, length, used))
 }
 
 fn repeat(
@@ -260,43 +277,33 @@ fn software(length: Duration, algorithm: &str) -> anyhow::Result<Figures> {
             thread::spawn(move || software_thread(length, &algorithm, &input))
         })
         .collect();
-    let mut seen = Vec::new();
-    let mut used = Duration::ZERO;
-    for thread in threads {
-        let (latencies, cpu) = thread.join().map_err(|_| anyhow::anyhow!("a panic"))??;
-        seen.extend(latencies);
-        used += cpu;
-    }
-    Ok(Figures::of(seen, length, used))
+    together(threads, length)
 }
 
-fn software_thread(
-    length: Duration,
-    algorithm: &str,
-    input: &[u8],
-) -> anyhow::Result<(Vec<Duration>, Duration)> {
+fn software_thread(length: Duration, algorithm: &str, input: &[u8]) -> Counted {
     let random = SystemRandom::new();
-    let before = cpu::of_this_thread();
-    let seen = match algorithm {
+    match algorithm {
         "ES256" => {
             let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
-            repeat(length, || Ok(key.sign(&random, input).map(|_| ())?))
+            counted(|| repeat(length, || Ok(key.sign(&random, input).map(|_| ())?)))
         }
         "EdDSA" => {
             let key = Ed25519KeyPair::generate()?;
-            debug_assert_eq!(key.public_key().as_ref().len(), 32);
-            repeat(length, || {
-                let _ = key.sign(input);
-                Ok(())
+            counted(|| {
+                repeat(length, || {
+                    let _ = key.sign(input);
+                    Ok(())
+                })
             })
         }
         _ => {
             let key = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048)?;
             let mut signature = vec![0; key.public_modulus_len()];
-            repeat(length, || {
-                Ok(key.sign(&RSA_PKCS1_SHA256, &random, input, &mut signature)?)
+            counted(|| {
+                repeat(length, || {
+                    Ok(key.sign(&RSA_PKCS1_SHA256, &random, input, &mut signature)?)
+                })
             })
         }
-    }?;
-    Ok((seen, cpu::of_this_thread().saturating_sub(before)))
+    }
 }
