@@ -1,15 +1,16 @@
-//! Lanes: threads that each own one conversation with the token, a bounded queue before them, and one lane apart for
-//! what changes or lists the token (some modules fail when two threads make keys at once).
+//! Lanes: threads that each own one conversation with the token, and one lane apart for what changes or lists the token
+//! (some modules fail when two threads make keys at once).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
+use super::queue::{Next, Queue};
 use super::session::Conversation;
 use super::token::Token;
 use super::watchdog::{self, PATIENCE, Pulse, Watched};
@@ -20,29 +21,6 @@ use crate::backend::{Error, KeyId, Session, State};
 const WRITES: usize = 32;
 /// How long a change waits for lanes to let go of copies. One that is inside the module does so when it comes out.
 const REVISION: Duration = Duration::from_secs(1);
-
-/// What a lane does next. It is told why when the session is not to be asked.
-type Job = Box<dyn FnOnce(&dyn Session) + Send>;
-
-struct Queue {
-    jobs: Mutex<Jobs>,
-    ready: Condvar,
-    limit: usize,
-}
-
-#[derive(Default)]
-struct Jobs {
-    waiting: VecDeque<Job>,
-    /// For each lane, who waits for it to look at its copies again.
-    revisions: Vec<Vec<oneshot::Sender<()>>>,
-    is_closed: bool,
-}
-
-enum Next {
-    Job(Job),
-    Revise(Vec<oneshot::Sender<()>>),
-    End,
-}
 
 /// All lanes of one token. When dropped, they finish what waits and end.
 pub(crate) struct Lanes {
@@ -78,14 +56,14 @@ impl Lanes {
             requests: Arc::clone(&requests),
             changes: Arc::clone(&changes),
             threads: Vec::with_capacity(named.len()),
-            _watchdog: watchdog::watch(token, watched).map_err(cannot)?,
+            _watchdog: watchdog::watch(token, watched, Arc::clone(&requests)).map_err(cannot)?,
             pulses: pulses.clone(),
         };
         for ((name, lane, queue), pulse) in named.into_iter().zip(pulses) {
             let (token, queue) = (Arc::clone(token), Arc::clone(queue));
             let thread = Builder::new()
                 .name(name)
-                .spawn(move || queue.serve(lane, &token, &pulse));
+                .spawn(move || serve(&queue, lane, &token, &pulse));
             // Those that did start end when `started` is dropped.
             started.threads.push(thread.map_err(cannot)?);
         }
@@ -101,7 +79,7 @@ impl Lanes {
     }
 
     pub(crate) fn queue_length(&self) -> usize {
-        self.requests.lock().waiting.len()
+        self.requests.length()
     }
 
     /// How many signatures were made.
@@ -180,157 +158,39 @@ impl Drop for Lanes {
     }
 }
 
-impl Queue {
-    fn new(limit: usize, lanes: usize) -> Arc<Queue> {
-        let mut jobs = Jobs::default();
-        jobs.revisions.resize_with(lanes, Vec::new);
-        Arc::new(Queue {
-            jobs: Mutex::new(jobs),
-            ready: Condvar::new(),
-            limit,
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Jobs> {
-        // Held for pushes and pops alone, which leave nothing half done.
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn close(&self) {
-        self.lock().is_closed = true;
-        self.ready.notify_all();
-    }
-
-    /// Lets every lane look at its copies before it does anything else.
-    fn revise(&self) -> Vec<oneshot::Receiver<()>> {
-        let mut jobs = self.lock();
-        let asked = jobs.revisions.iter_mut().map(|lane| {
-            // A lane that does not come out of the module must not collect them.
-            lane.retain(|waiting: &oneshot::Sender<()>| !waiting.is_closed());
-            let (done, is_done) = oneshot::channel();
-            lane.push(done);
-            is_done
-        });
-        let asked = asked.collect();
-        drop(jobs);
-        self.ready.notify_all();
-        asked
-    }
-
-    async fn ask<T: Send + 'static>(
-        &self,
-        deadline: Option<Instant>,
-        ask: impl FnOnce(&dyn Session) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
-        self.push(Box::new(move |session| {
-            let result = match deadline {
-                Some(deadline) if deadline <= Instant::now() => Err(Error::DeadlinePassed),
-                _ => ask(session),
-            };
-            // Whoever asked may have gone away.
-            let _ = answer.send(result);
-        }))?;
-        // A panic in the job drops its sender.
-        answered
-            .await
-            .unwrap_or_else(|_| Err(Error::Device("a panic in a lane".to_owned())))
-    }
-
-    fn push(&self, job: Job) -> Result<(), Error> {
-        let mut jobs = self.lock();
-        if jobs.is_closed {
-            return Err(Error::Device("it is shutting down".to_owned()));
-        }
-        if jobs.waiting.len() >= self.limit {
-            return Err(Error::QueueFull);
-        }
-        jobs.waiting.push_back(job);
-        drop(jobs);
-        self.ready.notify_one();
-        Ok(())
-    }
-
-    fn next(&self, lane: usize) -> Next {
-        let mut jobs = self.lock();
-        loop {
-            let revisions = &mut jobs.revisions[lane];
-            if !revisions.is_empty() {
-                return Next::Revise(std::mem::take(revisions));
+/// What the thread of a lane does.
+fn serve(queue: &Queue, lane: usize, token: &Arc<Token>, pulse: &Arc<Pulse>) {
+    let mut conversation = Conversation::new(token, pulse);
+    let mut took = None;
+    loop {
+        let next = queue.next(lane, took);
+        let began = matches!(next, Next::Job(_)).then(Instant::now);
+        pulse.begins();
+        let done = catch_unwind(AssertUnwindSafe(|| match next {
+            Next::End => false,
+            Next::Job(job) => {
+                job(&conversation);
+                true
             }
-            if let Some(job) = jobs.waiting.pop_front() {
-                return Next::Job(job);
-            }
-            if jobs.is_closed {
-                return Next::End;
-            }
-            jobs = self
-                .ready
-                .wait(jobs)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn serve(&self, lane: usize, token: &Arc<Token>, pulse: &Arc<Pulse>) {
-        let mut conversation = Conversation::new(token, pulse);
-        loop {
-            let next = self.next(lane);
-            pulse.begins();
-            let done = catch_unwind(AssertUnwindSafe(|| match next {
-                Next::End => false,
-                Next::Job(job) => {
-                    job(&conversation);
-                    true
+            Next::Revise(waiting) => {
+                conversation.revise();
+                for done in waiting {
+                    // Nobody may wait for it.
+                    let _ = done.send(());
                 }
-                Next::Revise(waiting) => {
-                    conversation.revise();
-                    for done in waiting {
-                        // Nobody may wait for it.
-                        let _ = done.send(());
-                    }
-                    true
-                }
-            }));
-            pulse.ends();
-            match done {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(_) => {
-                    tracing::error!("a panic in a lane");
-                    conversation.forget();
-                    conversation = Conversation::new(token, pulse);
-                }
+                true
+            }
+        }));
+        pulse.ends();
+        took = began.map(|began| began.elapsed());
+        match done {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_) => {
+                tracing::error!("a panic in a lane");
+                conversation.forget();
+                conversation = Conversation::new(token, pulse);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    /// A job that must not reach the session.
-    fn never(_: &dyn Session) -> Result<(), Error> {
-        unreachable!("asked")
-    }
-
-    #[tokio::test]
-    async fn a_full_or_closed_queue_answers_at_once() {
-        let queue = Queue::new(1, 1);
-        queue.push(Box::new(|_| ())).unwrap();
-        assert!(matches!(
-            queue.ask(None, never).await,
-            Err(Error::QueueFull)
-        ));
-        queue.close();
-        assert!(matches!(
-            queue.ask(None, never).await,
-            Err(Error::Device(_))
-        ));
-        let revised = queue.revise();
-        assert!(matches!(queue.next(0), Next::Revise(lanes) if lanes.len() == revised.len()));
-        assert!(matches!(queue.next(0), Next::Job(_)));
-        assert!(matches!(queue.next(0), Next::End));
     }
 }

@@ -18,6 +18,7 @@ mod mechanism;
 mod object;
 mod open;
 mod patience;
+mod queue;
 mod recovery;
 mod session;
 mod token;

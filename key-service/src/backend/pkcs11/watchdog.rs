@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use super::queue::Queue;
 use super::token::Token;
 use crate::backend::State;
 
@@ -74,8 +75,12 @@ impl Watched {
     }
 }
 
-/// Watches until the answer is dropped.
-pub(super) fn watch(token: &Arc<Token>, mut threads: Vec<Watched>) -> io::Result<Sender<()>> {
+/// Watches until the answer is dropped, and calls lanes to `requests` that wait while others do not come back.
+pub(super) fn watch(
+    token: &Arc<Token>,
+    mut threads: Vec<Watched>,
+    requests: Arc<Queue>,
+) -> io::Result<Sender<()>> {
     let (keep, dropped) = mpsc::channel();
     let look = LOOK.min(token.settings.hang_limit / 4);
     let token = Arc::downgrade(token);
@@ -83,6 +88,7 @@ pub(super) fn watch(token: &Arc<Token>, mut threads: Vec<Watched>) -> io::Result
         .name("token-watchdog".to_owned())
         .spawn(move || {
             while dropped.recv_timeout(look) == Err(RecvTimeoutError::Timeout) {
+                requests.look();
                 for thread in &mut threads {
                     if thread.hangs() {
                         return give_up(&token, thread);
