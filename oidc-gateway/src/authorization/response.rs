@@ -1,7 +1,7 @@
 //! The authorization response (RFC 6749 §4.1.2, OAuth Response Modes, RFC 9207): the same parameters in the query,
 //! in the fragment or in a form, always with `iss`.
 
-use form_urlencoded::Serializer;
+use form_urlencoded::byte_serialize;
 
 use super::consent::Labels;
 use super::{AuthorizationRequest, ReturnAddress};
@@ -166,15 +166,27 @@ fn signed_in(provider: &Provider, request: &AuthorizationRequest, session: &Sess
 }
 
 fn with(uri: &str, joint: char, fields: &[(&'static str, String)]) -> String {
-    let mut location = String::with_capacity(uri.len() + 256);
+    let mut location = String::with_capacity(uri.len() + 512);
     location.push_str(uri);
-    location.push(joint);
-    let begin = location.len();
-    let mut pairs = Serializer::for_suffix(location, begin);
+    let mut joint = joint;
     for (name, value) in fields {
-        pairs.append_pair(name, value);
+        location.push(joint);
+        location.push_str(name);
+        location.push('=');
+        // Codes, tokens and most states are as they will be.
+        if value.bytes().all(is_unreserved) {
+            location.push_str(value);
+        } else {
+            location.extend(byte_serialize(value.as_bytes()));
+        }
+        joint = '&';
     }
-    pairs.finish()
+    location
+}
+
+/// What application/x-www-form-urlencoded leaves as it is (WHATWG URL §1.3, the complement of its percent-encode set).
+fn is_unreserved(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || matches!(octet, b'*' | b'-' | b'.' | b'_')
 }
 
 #[cfg(test)]
@@ -206,6 +218,20 @@ mod tests {
         ];
         for (uri, joint, wanted) in rows {
             assert_eq!(with(uri, joint, &fields), wanted);
+        }
+    }
+
+    #[test]
+    fn values_are_encoded_as_forms_are() {
+        for octet in 0..128u8 {
+            let value = char::from(octet).to_string();
+            let mut form = form_urlencoded::Serializer::new("https://rp/cb?".to_owned());
+            let encoded: String = byte_serialize(value.as_bytes()).collect();
+            assert_eq!(is_unreserved(octet), encoded == value, "{octet}");
+            form.append_pair("state", &value);
+            assert!(form.finish().ends_with(&format!("state={encoded}")));
+            let located = with("https://rp/cb", '?', &[("state", value)]);
+            assert_eq!(located, format!("https://rp/cb?state={encoded}"));
         }
     }
 }

@@ -111,11 +111,8 @@ impl Shared {
         }
     }
 
-    /// The connection that is there, or a new one.
-    async fn connected(self: &Arc<Shared>) -> Result<(SendRequest<Bytes>, u64), Status> {
-        if let Some(there) = self.sender() {
-            return Ok(there);
-        }
+    /// A new connection, unless somebody else has just made one.
+    async fn connect(self: &Arc<Shared>) -> Result<(SendRequest<Bytes>, u64), Status> {
         let _alone = self.connecting.lock().await;
         if let Some(there) = self.sender() {
             return Ok(there);
@@ -182,7 +179,11 @@ impl Shared {
         *request.uri_mut() = self.absolute(request.uri())?;
         let mut message = Message::of(body).await?;
         for _ in 0..TRIES {
-            let (sender, number) = self.connected().await?;
+            let (sender, number) = match self.sender() {
+                Some(there) => there,
+                // On the heap: it is large, and seldom.
+                None => Box::pin(self.connect()).await?,
+            };
             // Waits while the key-service has as many streams as it wants.
             let mut sender = match sender.ready().await {
                 Ok(sender) => sender,

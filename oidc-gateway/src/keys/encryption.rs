@@ -61,7 +61,7 @@ impl Keys {
             items: secrets.iter().map(|secret| secret.to_message()).collect(),
         };
         let mut client = KeyServiceClient::new(self.connection.clone());
-        let answer = self.answer("rewrap", client.rewrap(self.request(id, message)));
+        let answer = self.answer("rewrap", Box::pin(client.rewrap(self.request(id, message))));
         let answer = answer.await.map_err(|status| refused(&status))?;
         if answer.items.len() != secrets.len() {
             return Err(Error::Refused("another number of items".to_owned()));
@@ -90,7 +90,7 @@ impl Keys {
             to: Some(to),
         };
         let mut client = KeyServiceClient::new(self.connection.clone());
-        let answer = self.answer("wrap", client.wrap(self.request(id, message)));
+        let answer = self.answer("wrap", Box::pin(client.wrap(self.request(id, message))));
         Ok(answer.await?.compact)
     }
 
@@ -106,7 +106,7 @@ impl Keys {
             )),
         };
         let mut client = KeyServiceClient::new(self.connection.clone());
-        let answer = self.answer(DECRYPT, client.decrypt(self.request(id, message)));
+        let answer = self.answer(DECRYPT, Box::pin(client.decrypt(self.request(id, message))));
         match answer.await {
             Ok(opened) => Ok(Some(opened.plaintext)),
             Err(status) if status.code() == Code::InvalidArgument => Ok(None),
@@ -129,7 +129,7 @@ impl Keys {
             steps: Vec::new(),
         };
         let mut client = KeyServiceClient::new(self.connection.clone());
-        let answer = self.answer("mac", client.mac(self.request(id, message)));
+        let answer = self.answer("mac", Box::pin(client.mac(self.request(id, message))));
         let answer = answer.await.map_err(|status| refused(&status))?;
         Ok(answer.output)
     }

@@ -8,6 +8,7 @@ mod gathered;
 mod item;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use proto::v1::key_service_client::KeyServiceClient;
 use proto::v1::verify_request;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-use tonic::metadata::AsciiMetadataValue;
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::{Code, Request, Response, Status};
 
 pub use channel::{Settings, Unusable};
@@ -79,6 +80,10 @@ pub(crate) struct Keys {
     /// For logs.
     endpoint: Arc<str>,
 }
+
+/// A call under way: on the heap, where it is written once. Each future around it would hold all of it otherwise, and
+/// be moved with it.
+type Call<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
 
 /// What a JWS must be, beside being signed.
 #[derive(Debug, Clone, Copy)]
@@ -149,22 +154,21 @@ impl Keys {
     fn request<T>(&self, id: &str, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let metadata = request.metadata_mut();
-        metadata.insert("grpc-timeout", self.deadline.clone());
+        metadata.insert(
+            AsciiMetadataKey::from_static("grpc-timeout"),
+            self.deadline.clone(),
+        );
         if let Ok(mut id) = id.parse::<AsciiMetadataValue>() {
             // RFC 7541 §7.1.3: so that it takes no place in the tables of either side; it never comes again.
             id.set_sensitive(true);
-            metadata.insert("x-request-id", id);
+            metadata.insert(AsciiMetadataKey::from_static("x-request-id"), id);
         }
         request
     }
 
     /// Waits for an answer as long as the configuration says. What is counted as a failure is ours or the
     /// key-service's, not that something does not verify.
-    async fn answer<T>(
-        &self,
-        name: &'static str,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, Status> {
+    async fn answer<T>(&self, name: &'static str, call: Call<'_, T>) -> Result<T, Status> {
         let begun = Instant::now();
         let answer = match tokio::time::timeout(self.timeout, call).await {
             Ok(answer) => answer.map(Response::into_inner),
@@ -191,7 +195,7 @@ impl Keys {
             items: items.into_iter().map(Item::into_message).collect(),
         };
         let mut client = KeyServiceClient::new(self.connection.clone());
-        let answer = self.answer("sign", client.sign(self.request(id, message)));
+        let answer = self.answer("sign", Box::pin(client.sign(self.request(id, message))));
         let signed = match answer.await {
             Ok(answer) => answer.items,
             // Our own claims are never malformed: what cannot be used is the client's key.
@@ -244,7 +248,7 @@ impl Keys {
             }),
         };
         let mut client = KeyServiceClient::new(self.connection.clone());
-        let answer = self.answer(VERIFY, client.verify(self.request(id, message)));
+        let answer = self.answer(VERIFY, Box::pin(client.verify(self.request(id, message))));
         let verified = match answer.await {
             Ok(verified) => verified,
             Err(status) if does_not_verify(&status) => return Ok(None),

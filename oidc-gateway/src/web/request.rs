@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::{Code, Failure, Refusal};
 use crate::params::Params;
@@ -153,6 +153,9 @@ fn too_much() -> Failure {
     ))
 }
 
+/// The header that carries it.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// The name of a request: 32 hexadecimal digits of ours, or what came in `X-Request-Id` if it is harmless.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId(HeaderValue);
@@ -170,7 +173,7 @@ impl RequestId {
 
     /// What the caller sent, if it is short and of letters, digits, `-`, `_` and `.`: it goes into logs.
     pub(super) fn accept(headers: &HeaderMap) -> Option<RequestId> {
-        let value = headers.get("x-request-id")?;
+        let value = headers.get(X_REQUEST_ID)?;
         let harmless = (1..=64).contains(&value.len())
             && value
                 .as_bytes()

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 
 use super::client_address::TrustedProxies;
 use super::cors::Cors;
-use super::request::{RequestId, RequestIds};
+use super::request::{RequestId, RequestIds, X_REQUEST_ID};
 use super::{Method, Request, Response, assets, body, failure, security_headers};
 use crate::endpoint;
 use crate::error::Failure;
@@ -297,7 +297,7 @@ impl Worker {
         if request.parts.headers.contains_key(TRANSFER_ENCODING) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        headers.insert("x-request-id", request.id().header());
+        headers.insert(X_REQUEST_ID, request.id().header());
         response.0
     }
 
