@@ -39,6 +39,8 @@ codes! {
     /// RFC 6749 §4.1.2.1.
     UnsupportedResponseType = "unsupported_response_type",
     /// RFC 6749 §4.1.2.1.
+    ServerError = "server_error",
+    /// RFC 6749 §4.1.2.1.
     TemporarilyUnavailable = "temporarily_unavailable",
     /// RFC 6750 §3.1.
     InvalidToken = "invalid_token",
@@ -130,6 +132,8 @@ pub enum Failure {
     TooOften(Duration),
     /// Something of ours is out of order: 503 with Retry-After; a page or JSON by endpoint. The reason is for the log.
     Unavailable(String),
+    /// The same at every attempt, until an operator mends it: 500; a page or JSON. The reason is for the log.
+    Misconfigured(String),
     /// The body of the request did not arrive as it must.
     Body(Body),
 }

@@ -32,6 +32,7 @@ mod lifetimes;
 mod login;
 mod logout;
 mod memory;
+mod misconfigured;
 mod outage;
 mod page;
 mod pairwise;

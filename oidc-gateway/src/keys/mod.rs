@@ -63,7 +63,9 @@ impl From<Error> for Failure {
                 error::Code::InvalidGrant,
                 "the code was used already",
             )),
-            _ => Failure::Unavailable(error.to_string()),
+            // To try again would not help: that is for who configured the two processes.
+            Error::Refused(_) => Failure::Misconfigured(error.to_string()),
+            Error::Unavailable(_) => Failure::Unavailable(error.to_string()),
         }
     }
 }

@@ -201,6 +201,10 @@ static FRENCH: Text = Text {
 pub(crate) const UNAVAILABLE: &str =
     "This service is not available right now. Try again in a moment.";
 
+/// On an error page: what was asked for cannot be, until an operator mends it.
+pub(crate) const MISCONFIGURED: &str =
+    "This service is not set up for what the application asks of it. Please tell its operators.";
+
 /// On an error page: the request is not understood.
 pub(crate) const NOT_UNDERSTOOD: &str = "The request is not understood.";
 

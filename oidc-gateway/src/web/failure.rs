@@ -55,6 +55,22 @@ pub(super) fn answer(
             };
             response.with_header(RETRY_AFTER, SOON)
         }
+        Failure::Misconfigured(reason) => {
+            tracing::error!(
+                request_id = request.id().as_str(),
+                endpoint = endpoint.name(),
+                reason,
+                "a request can never be served as the gateway and the key-service are configured"
+            );
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            match is_page {
+                true => page(status, page::text::MISCONFIGURED),
+                false => json(
+                    status,
+                    Refusal::new(Code::ServerError, "the provider is not configured for this"),
+                ),
+            }
+        }
         Failure::Metadata {
             code,
             member,
@@ -276,6 +292,18 @@ mod tests {
                 Endpoint::Login,
                 Failure::Unavailable("secret reason".into()),
                 503,
+                None,
+            ),
+            (
+                Endpoint::Token,
+                Failure::Misconfigured("secret reason".into()),
+                500,
+                None,
+            ),
+            (
+                Endpoint::Login,
+                Failure::Misconfigured("secret reason".into()),
+                500,
                 None,
             ),
             (Endpoint::Token, Failure::Body(Body::TooLarge), 413, None),
