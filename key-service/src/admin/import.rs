@@ -181,10 +181,17 @@ pub(super) async fn send(
 }
 
 /// The service's own keys of a list, as relying parties see them.
-pub(super) fn jwk_set(keys: &[v1::Key]) -> Value {
+pub(super) fn jwk_set(ring: &str, keys: &[v1::Key]) -> Result<Value, Error> {
     let own = keys.iter().filter(|key| key.generation > 0);
     let jwks = own.filter_map(|key| serde_json::from_slice::<Value>(&key.jwk).ok());
-    json!({ "keys": jwks.collect::<Vec<_>>() })
+    let jwks: Vec<Value> = jwks.collect();
+    // An empty set would be taken for one by whoever imports it.
+    if ring.is_empty() || jwks.is_empty() {
+        return Err(Error::Input(format!(
+            "{ring:?} has no public key of its own to export: `admin list` shows the rings and what they have"
+        )));
+    }
+    Ok(json!({ "keys": jwks }))
 }
 
 #[cfg(test)]

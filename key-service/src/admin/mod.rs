@@ -173,9 +173,9 @@ pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<St
             }
         }
         Command::Export { ring } => {
-            let request = v1::ListKeysRequest { ring };
+            let request = v1::ListKeysRequest { ring: ring.clone() };
             let keys = client.list_keys(request).await?.into_inner().keys;
-            import::jwk_set(&keys)
+            import::jwk_set(&ring, &keys)?
         }
         Command::List { ring } => {
             let ring = ring.unwrap_or_default();

@@ -118,13 +118,8 @@ impl Entry {
     /// An administrator's call and what it is about; an empty text is none.
     pub(crate) fn administers(&mut self, method: &str, ring: &str, kid: &str, reason: &str) {
         self.text("method", method);
-        // Of a ring or a key that there is not, only the form is known.
-        let is_ring = |name: &str| {
-            let mut octets = name.bytes();
-            name.len() <= 64 && octets.all(|it| it.is_ascii_alphanumeric() || b"-_/".contains(&it))
-        };
-        self.text("ring", if is_ring(ring) { ring } else { "" });
-        self.text("kid", if Imported::is_kid(kid) { kid } else { "" });
+        self.text("ring", ring_or_nothing(ring));
+        self.text("kid", kid_or_nothing(kid));
         self.text("reason", reason);
     }
 
@@ -253,6 +248,20 @@ impl Entry {
 /// Whether JSON leaves the octet as it is.
 fn is_plain(octet: u8) -> bool {
     (octet.is_ascii_graphic() || octet == b' ') && !matches!(octet, b'"' | b'\\')
+}
+
+/// Of a ring that there is not, only the form is known.
+pub(crate) fn ring_or_nothing(name: &str) -> &str {
+    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_/".contains(&octet);
+    match name.len() <= 64 && name.bytes().all(is_plain) {
+        true => name,
+        false => "",
+    }
+}
+
+/// The same for a key.
+pub(crate) fn kid_or_nothing(kid: &str) -> &str {
+    if Imported::is_kid(kid) { kid } else { "" }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use crate::config::{Audit, Durability};
 
 use appender::{Appender, Form};
 pub use chain::{Broken, Event, Line, State};
-pub(crate) use entry::{Entry, Item, Resealed, Signature};
+pub(crate) use entry::{Entry, Item, Resealed, Signature, kid_or_nothing, ring_or_nothing};
 use group::Group;
 use key::CheckpointKey;
 pub use key::PURPOSE;

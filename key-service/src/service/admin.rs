@@ -38,7 +38,7 @@ impl KeyAdmin for Admin {
     ) -> Result<Response<v1::ListKeysResponse>, Status> {
         let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
         let asked = request.get_ref();
-        call.entry.administers("ListKeys", &asked.ring, "", "");
+        call.administers("ListKeys", &asked.ring, "", "");
         let outcome = self.list(&request.get_ref().ring);
         self.shared.answer(call, outcome).await
     }
@@ -51,7 +51,7 @@ impl KeyAdmin for Admin {
         to_its_end(async move {
             let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
             let asked = request.get_ref();
-            call.entry.administers("RotateKey", &asked.ring, "", "");
+            call.administers("RotateKey", &asked.ring, "", "");
             call.entry.text("dry_run", dry_run(asked.dry_run));
             let outcome = admin.rotate(request.get_ref()).await;
             admin.shared.answer(call, outcome).await
@@ -67,8 +67,7 @@ impl KeyAdmin for Admin {
         to_its_end(async move {
             let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
             let asked = request.get_ref();
-            call.entry
-                .administers("RevokeKey", "", &asked.kid, &asked.reason);
+            call.administers("RevokeKey", "", &asked.kid, &asked.reason);
             let outcome = admin.revoke(request.get_ref()).await;
             admin.shared.answer(call, outcome).await
         })
@@ -83,8 +82,7 @@ impl KeyAdmin for Admin {
         to_its_end(async move {
             let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
             let asked = request.get_ref();
-            call.entry
-                .administers("ImportPublicKey", &asked.ring, "", "");
+            call.administers("ImportPublicKey", &asked.ring, "", "");
             call.entry.text("dry_run", dry_run(asked.dry_run));
             if let Ok(jwk) = Jwk::parse(&asked.jwk) {
                 call.entry.text("thumbprint", &jwk::thumbprint(&jwk.public));
@@ -103,7 +101,7 @@ impl KeyAdmin for Admin {
         request: Request<v1::InfoRequest>,
     ) -> Result<Response<v1::InfoResponse>, Status> {
         let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
-        call.entry.administers("Info", "", "", "");
+        call.administers("Info", "", "", "");
         self.shared.answer(call, Ok(self.describe())).await
     }
 
@@ -115,8 +113,7 @@ impl KeyAdmin for Admin {
         to_its_end(async move {
             let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
             let asked = request.get_ref();
-            call.entry
-                .administers("DisableKey", "", &asked.kid, &asked.reason);
+            call.administers("DisableKey", "", &asked.kid, &asked.reason);
             let outcome = admin.disable(request.get_ref()).await;
             admin.shared.answer(call, outcome).await
         })
@@ -131,7 +128,7 @@ impl KeyAdmin for Admin {
         to_its_end(async move {
             let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
             let asked = request.get_ref();
-            call.entry.administers("EnableKey", "", &asked.kid, "");
+            call.administers("EnableKey", "", &asked.kid, "");
             let outcome = admin.enable(&request.get_ref().kid).await;
             admin.shared.answer(call, outcome).await
         })
@@ -146,7 +143,7 @@ impl KeyAdmin for Admin {
         to_its_end(async move {
             let mut call = Call::begin(&admin.shared, Rpc::Admin, &admin.caller, &request);
             let asked = request.get_ref();
-            call.entry.administers("DestroyKey", "", &asked.kid, "");
+            call.administers("DestroyKey", "", &asked.kid, "");
             let assurance = match asked.nothing_uses_it {
                 true => Assurance::NothingUsesIt,
                 false => Assurance::None,
@@ -167,7 +164,7 @@ impl KeyAdmin for Admin {
         request: Request<v1::ReadAuditRequest>,
     ) -> Result<Response<Self::ReadAuditStream>, Status> {
         let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
-        call.entry.administers("ReadAudit", "", "", "");
+        call.administers("ReadAudit", "", "", "");
         let log = audit::readable(&self.shared, &self.caller);
         let records = log.map(|log| audit::read(&self.shared, &log, *request.get_ref()));
         self.shared.answer(call, records).await
@@ -178,7 +175,7 @@ impl KeyAdmin for Admin {
         request: Request<v1::VerifyAuditRequest>,
     ) -> Result<Response<v1::VerifyAuditResponse>, Status> {
         let mut call = Call::begin(&self.shared, Rpc::Admin, &self.caller, &request);
-        call.entry.administers("VerifyAudit", "", "", "");
+        call.administers("VerifyAudit", "", "", "");
         let outcome = match audit::readable(&self.shared, &self.caller) {
             Ok(log) => audit::check(log, *request.get_ref()).await,
             Err(error) => Err(error),

@@ -37,7 +37,7 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use crate::audit::{Entry, Log, NotWritten};
+use crate::audit::{Entry, Log, NotWritten, kid_or_nothing, ring_or_nothing};
 use crate::config::{Listen, Service};
 use crate::error::Error;
 use crate::keyring::Keyring;
@@ -201,10 +201,11 @@ impl Shared {
         };
         let rpc = call.rpc.as_str();
         let (caller, request) = (call.caller.name(), call.request_id);
+        let (method, of) = call.asked.unzip();
         match outcome {
             Ok(answer) => {
                 self.metrics.answered(call.rpc, status::OK, call.since);
-                tracing::debug!(rpc, caller, request, "answered");
+                tracing::debug!(rpc, method, of, caller, request, "answered");
                 Ok(tonic::Response::new(answer))
             }
             Err(error) => {
@@ -220,9 +221,11 @@ impl Shared {
                     | Error::Backend(_)
                     | Error::NotAudited
                     | Error::NoActiveKey => {
-                        tracing::warn!(rpc, caller, request, code, reason = %error, "refused");
+                        tracing::warn!(rpc, method, of, caller, request, code, reason = %error, "refused");
                     }
-                    _ => tracing::info!(rpc, caller, request, code, reason = %error, "refused"),
+                    _ => {
+                        tracing::info!(rpc, method, of, caller, request, code, reason = %error, "refused")
+                    }
                 }
                 Err(status)
             }
@@ -253,6 +256,8 @@ struct Call<'a> {
     /// From the caller's `x-request-id`, if it may be written down.
     request_id: &'a str,
     since: Instant,
+    /// What an operator asks for: the method, and the ring or the key.
+    asked: Option<(&'static str, &'a str)>,
     /// What the audit log will tell of it.
     entry: Entry,
 }
@@ -272,8 +277,23 @@ impl<'a> Call<'a> {
             caller,
             request_id,
             since: Instant::now(),
+            asked: None,
             entry: shared.entry(rpc.as_str(), caller, request_id),
         }
+    }
+
+    /// What is asked of the admin service, of which ring or key, and why.
+    fn administers(&mut self, method: &'static str, ring: &'a str, kid: &'a str, reason: &str) {
+        self.entry.administers(method, ring, kid, reason);
+        let ring = ring_or_nothing(ring);
+        self.asked = Some((
+            method,
+            if ring.is_empty() {
+                kid_or_nothing(kid)
+            } else {
+                ring
+            },
+        ));
     }
 }
 
