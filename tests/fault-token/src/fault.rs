@@ -61,7 +61,7 @@ pub(crate) enum Effect {
     Delay(u64),
     /// It begins when this is no longer set.
     Hang,
-    /// One bit of its output is wrong.
+    /// One bit of its output is wrong; of a token's flags: that its user has one try left.
     Flip,
 }
 

@@ -165,7 +165,13 @@ functions! {
     C_GetInfo(info: [*mut CK_INFO]);
     C_GetSlotList(present: [CK_BBOOL], slots: [*mut CK_SLOT_ID], count: [*mut CK_ULONG]);
     C_GetSlotInfo(slot: [CK_SLOT_ID], info: [*mut CK_SLOT_INFO]);
-    C_GetTokenInfo(slot: [CK_SLOT_ID], info: [*mut CK_TOKEN_INFO]);
+    C_GetTokenInfo(slot: [CK_SLOT_ID], info: [*mut CK_TOKEN_INFO])
+        then |_front, flips| {
+            if flips && !info.is_null() {
+                // SAFETY: the module has just filled it.
+                unsafe { (*info).flags ^= CKF_USER_PIN_FINAL_TRY };
+            }
+        };
     C_GetMechanismList(slot: [CK_SLOT_ID], mechanisms: [*mut CK_MECHANISM_TYPE], count: [*mut CK_ULONG]);
     C_GetMechanismInfo(slot: [CK_SLOT_ID], mechanism: [CK_MECHANISM_TYPE], info: [*mut CK_MECHANISM_INFO]);
     C_OpenSession(

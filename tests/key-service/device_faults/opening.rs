@@ -97,3 +97,28 @@ async fn a_refused_pin_is_tried_once() {
         }
     }
 }
+
+/// A supervisor that starts the service again and again must not lock the token with a PIN that is wrong.
+#[tokio::test]
+async fn the_last_try_of_a_pin_is_left_to_a_person() {
+    let name = "device_faults::opening::the_last_try_of_a_pin_is_left_to_a_person";
+    let Some(softhsm) = SoftHsm::in_own_process(name) else {
+        return;
+    };
+    let (control, token) = faulty(&softhsm.token("signet", "1234"));
+    let settings = pkcs11(&token);
+    control.set("lose login\nC_GetTokenInfo flip").unwrap();
+    for _ in 0..3 {
+        let error = Device::open(&settings).unwrap_err().to_string();
+        assert!(error.contains("one more wrong PIN locks it"), "{error}");
+    }
+    assert_eq!(control.calls("C_Login"), 0);
+    control.clear().unwrap();
+
+    // Others may have come to that while the service runs: its PIN was right, and is not that try.
+    let mut faulty = Faulty::over(control, &settings, &[RING]).await;
+    let lost = "lose sessions\nlose login\nC_GetTokenInfo flip";
+    faulty.control.set(lost).unwrap();
+    faulty.resumes("the last try, after a login").await;
+    faulty.is_audited();
+}

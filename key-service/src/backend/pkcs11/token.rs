@@ -42,6 +42,8 @@ pub(super) struct Token {
     anchor: Mutex<Option<Session>>,
     /// Whether a key of ours was ever seen in it.
     has_keys: AtomicBool,
+    /// Whether this process has logged in with its PIN.
+    is_pin_right: AtomicBool,
     /// `None`: what one process writes, all others see.
     pub(super) announcements: Option<announce::Due>,
 }
@@ -87,6 +89,7 @@ impl Token {
             is_up: AtomicBool::new(true),
             anchor: Mutex::new(None),
             has_keys: AtomicBool::new(false),
+            is_pin_right: AtomicBool::new(false),
             announcements: announce::is_needed(about.model()).then(announce::Due::default),
         };
         let session = || token.session(slot).map_err(Error::from);
@@ -158,7 +161,7 @@ impl Token {
     /// A session, logged in.
     pub(super) fn session(&self, slot: Slot) -> Result<Session, Failure> {
         let session = self.module.open_rw_session_no_drop(slot)?;
-        match self.log_in(&session) {
+        match self.log_in(slot, &session) {
             Ok(()) => Ok(session),
             Err(error) => {
                 close(session);
@@ -167,7 +170,7 @@ impl Token {
         }
     }
 
-    fn log_in(&self, session: &Session) -> Result<(), Failure> {
+    fn log_in(&self, slot: Slot, session: &Session) -> Result<(), Failure> {
         let is_in = || -> Result<bool, Failure> {
             let state = session.get_session_info()?.session_state();
             Ok(matches!(state, SessionState::RwUser | SessionState::RoUser))
@@ -183,9 +186,13 @@ impl Token {
         if self.state() == State::LockedOut {
             return Err(self.refusal().into());
         }
+        self.spares_the_last_try(slot)?;
         let pin = RawAuthPin::new(Box::new(std::mem::take(&mut *self.pin.read()?)));
         match session.login_with_raw(UserType::User, &pin) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.is_pin_right.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             // The state that some modules tell is out of date.
             Err(error) if error::is(&error, RvError::UserAlreadyLoggedIn) => Ok(()),
             Err(error) => match error::pin_refusal(&error) {
@@ -207,6 +214,23 @@ impl Token {
                 }
             },
         }
+    }
+
+    /// One try a start is one too many where a supervisor starts us again and again: the last try is a person's. A PIN
+    /// that was right before is not that try.
+    fn spares_the_last_try(&self, slot: Slot) -> Result<(), Failure> {
+        let about = self.module.get_token_info(slot)?;
+        let why = if about.user_pin_locked() {
+            "the token says that its PIN is locked, and has to be set anew"
+        } else if about.user_pin_final_try() && !self.is_pin_right.load(Ordering::Relaxed) {
+            "the token says that one more wrong PIN locks it: log in once by other means, with the right one"
+        } else {
+            return Ok(());
+        };
+        self.becomes(State::LockedOut);
+        let token = &self.settings.token;
+        tracing::error!(token, why, "no login is tried");
+        Err(Error::Unusable(format!("no login is tried: {why} (token \"{token}\")")).into())
     }
 
     /// What it is and what it can do, found out by trying.
