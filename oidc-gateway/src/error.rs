@@ -38,7 +38,7 @@ codes! {
     AccessDenied = "access_denied",
     /// RFC 6749 §4.1.2.1.
     UnsupportedResponseType = "unsupported_response_type",
-    /// RFC 6749 §4.1.2.1.
+    /// RFC 6749 §4.1.2.1; also in JSON, where §5.2 has no word for it.
     ServerError = "server_error",
     /// RFC 6749 §4.1.2.1.
     TemporarilyUnavailable = "temporarily_unavailable",

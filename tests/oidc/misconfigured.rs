@@ -23,8 +23,43 @@ async fn what_the_rules_never_allow_is_no_outage() {
     );
     let log = stack.log("gateway0");
     let line = log.lines().find(|line| line.contains("lifetime"));
-    assert!(line.is_some_and(|line| line.contains("ERROR")), "{log}");
+    assert!(
+        line.is_some_and(|line| line.contains("configured")),
+        "{log}"
+    );
     // And there is nothing wrong with the rest.
     let ready = site.get("/health/ready").await;
     assert_eq!(ready.status, 200);
+}
+
+/// What an operator gets wrong is named in the log of the service, and in no shell's JWK Set.
+#[tokio::test]
+async fn what_an_operator_mistypes_is_named() {
+    let stack = stack::shared();
+    for (arguments, said, logged) in [
+        (
+            &["rotate", "id-token/ES265"][..],
+            "",
+            Some(("RotateKey", "id-token/ES265")),
+        ),
+        (
+            &["revoke", "no-such-kid", "--reason", "a test"],
+            "",
+            Some(("RevokeKey", "no-such-kid")),
+        ),
+        (&["export", "seal/A256GCM"], "no public key", None),
+    ] {
+        let output = stack.admin().args(arguments).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(words.contains(said), "{arguments:?}: {words}");
+        let Some((method, of)) = logged else {
+            continue;
+        };
+        let log = stack.log("key-service");
+        let is_named =
+            |line: &str| line.contains("refused") && line.contains(method) && line.contains(of);
+        assert!(log.lines().any(is_named), "{arguments:?}: {log}");
+    }
 }

@@ -253,10 +253,8 @@ fn is_plain(octet: u8) -> bool {
 /// Of a ring that there is not, only the form is known.
 pub(crate) fn ring_or_nothing(name: &str) -> &str {
     let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_/".contains(&octet);
-    match name.len() <= 64 && name.bytes().all(is_plain) {
-        true => name,
-        false => "",
-    }
+    let is_ring = name.len() <= 64 && name.bytes().all(is_plain);
+    if is_ring { name } else { "" }
 }
 
 /// The same for a key.

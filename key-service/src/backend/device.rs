@@ -82,7 +82,7 @@ pub enum State {
     Up,
     /// It failed, and is being brought back.
     Down,
-    /// It refused the PIN, which is not tried again before a restart.
+    /// It refused the PIN, or would lock it at the next wrong one: no login before a restart.
     LockedOut,
     /// A call into the module does not end: the process has to.
     Hung,

@@ -165,10 +165,9 @@ fn signed_in(provider: &Provider, request: &AuthorizationRequest, session: &Sess
     }
 }
 
-fn with(uri: &str, joint: char, fields: &[(&'static str, String)]) -> String {
+fn with(uri: &str, mut joint: char, fields: &[(&'static str, String)]) -> String {
     let mut location = String::with_capacity(uri.len() + 512);
     location.push_str(uri);
-    let mut joint = joint;
     for (name, value) in fields {
         location.push(joint);
         location.push_str(name);

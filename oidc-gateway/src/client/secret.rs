@@ -99,8 +99,9 @@ impl Client {
             Some(ClientSecret::Issued(issued)) => issued.sealed.clone(),
             Some(ClientSecret::Hashed(_)) | None => None,
         };
-        wrapped
-            .ok_or_else(|| Failure::Unavailable("the client's secret is not kept as a key".into()))
+        wrapped.ok_or_else(|| {
+            Failure::Misconfigured("the client's secret is not kept as a key".to_owned())
+        })
     }
 
     /// Whether the secret can be used as a key.

@@ -64,7 +64,7 @@ impl Keys {
         let answer = self.answer("rewrap", Box::pin(client.rewrap(self.request(id, message))));
         let answer = answer.await.map_err(|status| refused(&status))?;
         if answer.items.len() != secrets.len() {
-            return Err(Error::Refused("another number of items".to_owned()));
+            return Err(Error::Unavailable("another number of items".to_owned()));
         }
         let items = answer.items.into_iter().zip(secrets);
         let secrets = items.map(|(item, before)| {

@@ -214,7 +214,7 @@ impl Keys {
             Err(status) => return Err(refused(&status)),
         };
         if signed.len() != wanted {
-            return Err(Error::Refused("another number of items".to_owned()));
+            return Err(Error::Unavailable("another number of items".to_owned()));
         }
         Ok(signed.into_iter().map(|item| item.compact).collect())
     }
@@ -228,6 +228,7 @@ impl Keys {
         key: VerificationKey<'_>,
     ) -> Result<Option<Verified>, Error> {
         let names = |each: &Algorithm| each.as_str().to_owned();
+        let is_ours = matches!(key, VerificationKey::Own(_));
         let message = v1::VerifyRequest {
             subject: Some(verify_request::Subject::CompactJws(v1::CompactJws {
                 token: token.to_owned(),
@@ -254,11 +255,14 @@ impl Keys {
         let verified = match answer.await {
             Ok(verified) => verified,
             Err(status) if does_not_verify(&status) => return Ok(None),
+            Err(status) if is_ours && has_no_ring(&status) => return Ok(None),
             Err(status) => return Err(refused(&status)),
         };
         match serde_json::from_slice(&verified.claims) {
             Ok(claims) => Ok(Some(Verified { claims })),
-            Err(_) => Err(Error::Refused("claims that are no JSON object".to_owned())),
+            Err(_) => Err(Error::Unavailable(
+                "claims that are no JSON object".to_owned(),
+            )),
         }
     }
 }
@@ -277,18 +281,60 @@ fn does_not_verify(status: &Status) -> bool {
         || (status.code() == Code::FailedPrecondition && status.message() == "secret.length")
 }
 
+/// There is no ring for the purpose, and so nothing that a key of it has signed.
+fn has_no_ring(status: &Status) -> bool {
+    status.code() == Code::PermissionDenied
+}
+
 /// The rule of the key-service that `once_key` is for.
 fn is_signed_once(status: &Status) -> bool {
     status.code() == Code::FailedPrecondition && status.message() == "once"
 }
 
+/// A rule stands until somebody changes it. Clocks are set right by themselves, and a ring or a method may come with the
+/// version of the key-service that is being rolled out.
 fn refused(status: &Status) -> Error {
     let words = format!("{:?} {}", status.code(), status.message());
-    match status.code() {
-        Code::FailedPrecondition
-        | Code::PermissionDenied
-        | Code::Unimplemented
-        | Code::InvalidArgument => Error::Refused(words),
+    match (status.code(), status.message()) {
+        (Code::FailedPrecondition, "iat" | "exp") => Error::Unavailable(words),
+        (Code::FailedPrecondition | Code::InvalidArgument, _) => Error::Refused(words),
         _ => Error::Unavailable(words),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_no_refusal() {
+        for (status, is_refused) in [
+            (Status::failed_precondition("lifetime"), true),
+            (Status::failed_precondition("claims.required"), true),
+            (Status::invalid_argument("malformed"), true),
+            (Status::failed_precondition("iat"), false),
+            (Status::failed_precondition("exp"), false),
+            (Status::permission_denied("not allowed"), false),
+            (Status::unimplemented("no such method"), false),
+            (Status::unavailable("the keys cannot be used"), false),
+            (Status::resource_exhausted("too many operations"), false),
+            (Status::deadline_exceeded("no answer in time"), false),
+        ] {
+            let refused = matches!(refused(&status), Error::Refused(_));
+            assert_eq!(refused, is_refused, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_token_does_not_verify() {
+        for (status, is_foreign, has_no_ring_for_it) in [
+            (Status::invalid_argument("not verified"), true, false),
+            (Status::failed_precondition("secret.length"), true, false),
+            (Status::permission_denied("not allowed"), false, true),
+            (Status::unavailable("away"), false, false),
+        ] {
+            assert_eq!(does_not_verify(&status), is_foreign, "{status}");
+            assert_eq!(has_no_ring(&status), has_no_ring_for_it, "{status}");
+        }
     }
 }

@@ -56,11 +56,11 @@ pub(super) fn answer(
             response.with_header(RETRY_AFTER, SOON)
         }
         Failure::Misconfigured(reason) => {
-            tracing::error!(
+            tracing::warn!(
                 request_id = request.id().as_str(),
                 endpoint = endpoint.name(),
                 reason,
-                "a request can never be served as the gateway and the key-service are configured"
+                "a request cannot be served as the gateway and the key-service are configured"
             );
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             match is_page {

@@ -115,10 +115,13 @@ async fn the_last_try_of_a_pin_is_left_to_a_person() {
     assert_eq!(control.calls("C_Login"), 0);
     control.clear().unwrap();
 
-    // Others may have come to that while the service runs: its PIN was right, and is not that try.
+    // Others may have come to that while the service is logged in: a lane that begins again is not that try.
     let mut faulty = Faulty::over(control, &settings, &[RING]).await;
+    faulty.resumes("no fault").await;
+    let logins = faulty.control.calls("C_Login");
     let lost = "lose sessions\nlose login\nC_GetTokenInfo flip";
     faulty.control.set(lost).unwrap();
-    faulty.resumes("the last try, after a login").await;
+    faulty.resumes("the last try, while logged in").await;
+    assert!(faulty.control.calls("C_Login") > logins);
     faulty.is_audited();
 }

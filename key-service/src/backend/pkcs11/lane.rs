@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::queue::{Next, Queue};
+use super::queue::{Last, Next, Queue};
 use super::session::Conversation;
 use super::token::Token;
 use super::watchdog::{self, PATIENCE, Pulse, Watched};
@@ -161,36 +161,32 @@ impl Drop for Lanes {
 /// What the thread of a lane does.
 fn serve(queue: &Queue, lane: usize, token: &Arc<Token>, pulse: &Arc<Pulse>) {
     let mut conversation = Conversation::new(token, pulse);
-    let mut took = None;
+    let mut last = Last::Other;
     loop {
-        let next = queue.next(lane, took);
-        let began = matches!(next, Next::Job(_)).then(Instant::now);
+        let next = queue.next(lane, last);
         pulse.begins();
         let done = catch_unwind(AssertUnwindSafe(|| match next {
-            Next::End => false,
-            Next::Job(job) => {
-                job(&conversation);
-                true
-            }
+            Next::End => None,
+            Next::Job(job) => Some(job(&conversation)),
             Next::Revise(waiting) => {
                 conversation.revise();
                 for done in waiting {
                     // Nobody may wait for it.
                     let _ = done.send(());
                 }
-                true
+                Some(Last::Other)
             }
         }));
         pulse.ends();
-        took = began.map(|began| began.elapsed());
-        match done {
-            Ok(true) => {}
-            Ok(false) => return,
+        last = match done {
+            Ok(Some(last)) => last,
+            Ok(None) => return,
             Err(_) => {
                 tracing::error!("a panic in a lane");
                 conversation.forget();
                 conversation = Conversation::new(token, pulse);
+                Last::Other
             }
-        }
+        };
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A module that signs inside this process does so in less time than it takes to wake a second thread, and most of them
 //! hold locks of their own meanwhile, over which two lanes only put each other to sleep. So while the module answers
-//! quickly, the lane that is awake takes what comes, and another joins it when something has waited for long. A device
+//! quickly, the lane that is at work takes what comes, and another joins it when something has waited for long. A device
 //! at the end of a wire gets all its lanes at once.
 
 use std::collections::VecDeque;
@@ -15,14 +15,14 @@ use crate::backend::{Error, Session};
 
 /// A job that ends sooner costs less than the call of another lane gains.
 const QUICK: Duration = Duration::from_micros(200);
-/// How long a job may wait before another lane is called whatever they cost.
+/// How long a job may wait before another lane is called, and for how long a lane is expected to come for more.
 const LONG: Duration = Duration::from_millis(2);
 /// Of so many quick jobs more than of others, the next is expected to be quick. A thread that has to give its core away
 /// now and then does not make a module slow.
 const CONFIDENCE: u32 = 8;
 
-/// What a lane does next. It is told why when the session is not to be asked.
-type Job = Box<dyn FnOnce(&dyn Session) + Send>;
+/// What a lane does next, and whether the token has answered it.
+type Job = Box<dyn FnOnce(&dyn Session) -> Last + Send>;
 
 pub(super) struct Queue {
     jobs: Mutex<Jobs>,
@@ -35,13 +35,20 @@ pub(super) struct Queue {
 struct Jobs {
     /// With the time at which each came.
     waiting: VecDeque<(Instant, Job)>,
-    /// For each lane, who waits for it to look at its copies again.
-    revisions: Vec<Vec<oneshot::Sender<()>>>,
+    lanes: Vec<Lane>,
     /// Lanes that have nothing to do and have not been called; the last came last.
     asleep: Vec<usize>,
     /// How many more quick jobs than others there were lately: between 0 and twice `CONFIDENCE`.
     quick: u32,
     is_closed: bool,
+}
+
+#[derive(Default)]
+struct Lane {
+    /// When it was called, or took what it is at; absent while it has nothing to do.
+    since: Option<Instant>,
+    /// Who waits for it to look at its copies again.
+    revisions: Vec<oneshot::Sender<()>>,
 }
 
 pub(super) enum Next {
@@ -50,16 +57,28 @@ pub(super) enum Next {
     End,
 }
 
+/// What a lane comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Last {
+    /// A job that the token has done: how long it took says how quick the module is.
+    Done,
+    /// One that was refused, or none.
+    Other,
+}
+
 impl Jobs {
     /// The lane that is to be called to what waits, if any.
-    fn called(&mut self) -> Option<usize> {
-        let (since, _) = self.waiting.front()?;
-        let is_anyone_awake = self.asleep.len() < self.revisions.len();
-        if !is_anyone_awake || self.quick < CONFIDENCE || since.elapsed() >= LONG {
-            self.asleep.pop()
-        } else {
-            None
+    fn called(&mut self, now: Instant) -> Option<usize> {
+        let (came, _) = self.waiting.front()?;
+        let is_soon = |since: Instant| now.saturating_duration_since(since) < LONG;
+        // One that does not come out of the module, or has ended, is nobody to wait for.
+        let is_anyone_coming = || self.lanes.iter().filter_map(|lane| lane.since).any(is_soon);
+        if self.quick >= CONFIDENCE && is_soon(*came) && is_anyone_coming() {
+            return None;
         }
+        let lane = self.asleep.pop()?;
+        self.lanes[lane].since = Some(now);
+        Some(lane)
     }
 
     fn took(&mut self, time: Duration) {
@@ -74,7 +93,7 @@ impl Jobs {
 impl Queue {
     pub(super) fn new(limit: usize, lanes: usize) -> Arc<Queue> {
         let mut jobs = Jobs::default();
-        jobs.revisions.resize_with(lanes, Vec::new);
+        jobs.lanes.resize_with(lanes, Lane::default);
         Arc::new(Queue {
             jobs: Mutex::new(jobs),
             ready: (0..lanes).map(|_| Condvar::new()).collect(),
@@ -99,11 +118,11 @@ impl Queue {
     /// Lets every lane look at its copies before it does anything else.
     pub(super) fn revise(&self) -> Vec<oneshot::Receiver<()>> {
         let mut jobs = self.lock();
-        let asked = jobs.revisions.iter_mut().map(|lane| {
+        let asked = jobs.lanes.iter_mut().map(|Lane { revisions, .. }| {
             // A lane that does not come out of the module must not collect them.
-            lane.retain(|waiting: &oneshot::Sender<()>| !waiting.is_closed());
+            revisions.retain(|waiting| !waiting.is_closed());
             let (done, is_done) = oneshot::channel();
-            lane.push(done);
+            revisions.push(done);
             is_done
         });
         let asked = asked.collect();
@@ -123,8 +142,13 @@ impl Queue {
                 Some(deadline) if deadline <= Instant::now() => Err(Error::DeadlinePassed),
                 _ => ask(session),
             };
+            let last = match result {
+                Ok(_) => Last::Done,
+                Err(_) => Last::Other,
+            };
             // Whoever asked may have gone away.
             let _ = answer.send(result);
+            last
         }))?;
         // A panic in the job drops its sender.
         answered
@@ -138,6 +162,7 @@ impl Queue {
             return Err(Error::Device("it is shutting down".to_owned()));
         }
         if jobs.waiting.len() >= self.limit {
+            self.call(jobs);
             return Err(Error::QueueFull);
         }
         jobs.waiting.push_back((Instant::now(), job));
@@ -145,14 +170,14 @@ impl Queue {
         Ok(())
     }
 
-    /// Calls a lane to what waits while the others do not come out of the module. Pushes and lanes that come for more
-    /// see to that by themselves; this is for when there are none.
-    pub(super) fn look(&self) {
+    /// Calls a lane to what waits for one that does not come. Pushes, and lanes that come for more, see to that by
+    /// themselves; this is for when there are none.
+    pub(super) fn call_for_help(&self) {
         self.call(self.lock());
     }
 
     fn call(&self, mut jobs: MutexGuard<'_, Jobs>) {
-        let called = jobs.called();
+        let called = jobs.called(Instant::now());
         drop(jobs);
         if let Some(lane) = called {
             self.ready[lane].notify_one();
@@ -165,24 +190,26 @@ impl Queue {
         }
     }
 
-    /// Waits for what `lane` does next. `took`: the time of the job that it comes from.
-    pub(super) fn next(&self, lane: usize, took: Option<Duration>) -> Next {
+    /// Waits for what `lane` does next, which comes from `last`.
+    pub(super) fn next(&self, lane: usize, last: Last) -> Next {
         let mut jobs = self.lock();
-        if let Some(time) = took {
-            jobs.took(time);
+        if let (Last::Done, Some(since)) = (last, jobs.lanes[lane].since) {
+            jobs.took(since.elapsed());
         }
         loop {
-            let revisions = &mut jobs.revisions[lane];
+            let revisions = &mut jobs.lanes[lane].revisions;
             if !revisions.is_empty() {
                 return Next::Revise(std::mem::take(revisions));
             }
             if let Some((_, job)) = jobs.waiting.pop_front() {
+                jobs.lanes[lane].since = Some(Instant::now());
                 self.call(jobs);
                 return Next::Job(job);
             }
             if jobs.is_closed {
                 return Next::End;
             }
+            jobs.lanes[lane].since = None;
             jobs.asleep.push(lane);
             jobs = self.ready[lane]
                 .wait(jobs)
@@ -203,23 +230,29 @@ mod tests {
         unreachable!("asked")
     }
 
-    /// Four lanes, of which some sleep, and a job that came so long ago.
-    fn jobs(asleep: usize, quick: u32, age: Duration) -> Jobs {
+    fn idle() -> Job {
+        Box::new(|_| Last::Other)
+    }
+
+    /// Four lanes, of which the first ones sleep and the others took a job at `taken`, and a job that came at `came`.
+    fn jobs(asleep: usize, quick: u32, came: Instant, taken: Instant) -> Jobs {
         let mut jobs = Jobs {
             asleep: (0..asleep).collect(),
             quick,
             ..Jobs::default()
         };
-        jobs.revisions.resize_with(4, Vec::new);
-        let since = Instant::now().checked_sub(age).unwrap();
-        jobs.waiting.push_back((since, Box::new(|_| ())));
+        jobs.lanes.resize_with(4, Lane::default);
+        for lane in &mut jobs.lanes[asleep..] {
+            lane.since = Some(taken);
+        }
+        jobs.waiting.push_back((came, idle()));
         jobs
     }
 
     #[tokio::test]
     async fn a_full_or_closed_queue_answers_at_once() {
         let queue = Queue::new(1, 1);
-        queue.push(Box::new(|_| ())).unwrap();
+        queue.push(idle()).unwrap();
         assert!(matches!(
             queue.ask(None, never).await,
             Err(Error::QueueFull)
@@ -230,75 +263,107 @@ mod tests {
             Err(Error::Device(_))
         ));
         let revised = queue.revise();
-        assert!(matches!(queue.next(0, None), Next::Revise(lanes) if lanes.len() == revised.len()));
-        assert!(matches!(queue.next(0, None), Next::Job(_)));
-        assert!(matches!(queue.next(0, None), Next::End));
+        let next = || queue.next(0, Last::Other);
+        assert!(matches!(next(), Next::Revise(lanes) if lanes.len() == revised.len()));
+        assert!(matches!(next(), Next::Job(_)));
+        assert!(matches!(next(), Next::End));
     }
 
     #[test]
     fn lanes_are_called_where_they_help() {
-        let now = Duration::ZERO;
-        for (asleep, quick, age, expected, why) in [
-            (4, 0, now, 4, "slow: one for each job that waits"),
-            (2, 0, now, 2, "slow: those that sleep"),
-            (0, 0, LONG, 0, "nobody sleeps"),
-            (4, CONFIDENCE, now, 1, "quick: one, which is then awake"),
-            (3, CONFIDENCE, now, 0, "quick: somebody is awake"),
-            (3, CONFIDENCE, LONG, 3, "quick, but it has waited"),
+        let now = Instant::now();
+        let long_ago = now.checked_sub(LONG).unwrap();
+        for (asleep, quick, came, taken, expected, why) in [
+            (4, 0, now, now, 4, "slow: one for each job that waits"),
+            (2, 0, now, now, 2, "slow: those that sleep"),
+            (0, 0, long_ago, now, 0, "nobody sleeps"),
+            (4, CONFIDENCE, now, now, 1, "quick: one, which then comes"),
+            (3, CONFIDENCE, now, now, 0, "quick: somebody comes"),
+            (3, CONFIDENCE, long_ago, now, 3, "quick, but it has waited"),
+            (3, CONFIDENCE, now, long_ago, 1, "quick, but nobody comes"),
         ] {
-            let mut jobs = jobs(asleep, quick, age);
-            let called: Vec<usize> = (0..6).filter_map(|_| jobs.called()).collect();
+            let mut jobs = jobs(asleep, quick, came, taken);
+            let called: Vec<usize> = (0..6).filter_map(|_| jobs.called(now)).collect();
             let last_first = (0..asleep).rev().take(expected);
             assert_eq!(called, last_first.collect::<Vec<_>>(), "{why}");
         }
-        let mut nothing = jobs(4, 0, LONG);
+        let mut nothing = jobs(4, 0, now, now);
         nothing.waiting.clear();
-        assert_eq!(nothing.called(), None, "nothing waits");
+        assert_eq!(nothing.called(now), None, "nothing waits");
     }
 
     #[test]
     fn a_module_is_quick_when_most_jobs_are() {
-        let mut jobs = jobs(3, 0, Duration::ZERO);
+        let now = Instant::now();
+        let mut jobs = jobs(3, 0, now, now);
         for quick in 0..CONFIDENCE {
             assert_eq!(jobs.quick, quick);
             jobs.took(Duration::ZERO);
         }
         for _ in 0..100 {
-            assert_eq!(jobs.called(), None);
+            assert_eq!(jobs.called(now), None);
             jobs.took(QUICK);
             jobs.took(Duration::ZERO);
         }
         for _ in 0..2 * CONFIDENCE {
             jobs.took(QUICK);
         }
-        assert_eq!(jobs.called(), Some(2));
+        assert_eq!(jobs.called(now), Some(2));
         assert_eq!(jobs.quick, 0);
     }
 
+    /// The first lane is inside the module: it neither sleeps nor asks. The second one runs.
     #[test]
     fn a_lane_that_does_not_come_back_is_helped() {
-        let queue = Queue::new(8, 2);
+        let queue = Queue::new(2, 2);
         let helper = {
             let queue = Arc::clone(&queue);
             std::thread::spawn(move || {
-                let next = queue.next(1, None);
-                assert!(matches!(next, Next::Job(_)));
-                matches!(queue.next(1, None), Next::End)
+                let mut done = 0;
+                while let Next::Job(_) = queue.next(1, Last::Other) {
+                    done += 1;
+                }
+                done
             })
         };
-        while queue.lock().asleep.is_empty() {
-            std::thread::yield_now();
+        let until = |is_so: &dyn Fn(&Jobs) -> bool| {
+            while !is_so(&queue.lock()) {
+                std::thread::yield_now();
+            }
+        };
+        let took = |since| {
+            let mut jobs = queue.lock();
+            jobs.lanes[0].since = Some(since);
+            jobs.quick = CONFIDENCE;
+        };
+        until(&|jobs| jobs.asleep == [1]);
+        // As far ahead of every clock as no test takes.
+        let soon = Instant::now() + Duration::from_secs(3600);
+        let long_ago = Instant::now().checked_sub(LONG).unwrap();
+        took(soon);
+        {
+            let mut jobs = queue.lock();
+            jobs.waiting.push_back((soon, idle()));
+            assert_eq!(jobs.called(Instant::now()), None, "left to the first lane");
         }
-        queue.lock().quick = CONFIDENCE;
-        // The other lane is inside the module, for it neither sleeps nor asks.
-        queue.push(Box::new(|_| ())).unwrap();
-        assert_eq!(queue.length(), 1, "left to the lane that is awake");
-        std::thread::sleep(LONG);
-        queue.look();
-        while queue.length() > 0 {
-            std::thread::yield_now();
-        }
+        took(long_ago);
+        queue.call_for_help();
+        until(&|jobs| jobs.waiting.is_empty() && jobs.asleep == [1]);
+
+        // Each push helps itself.
+        queue.push(idle()).unwrap();
+        until(&|jobs| jobs.waiting.is_empty() && jobs.asleep == [1]);
+
+        // So does one that finds the queue full.
+        took(soon);
+        queue
+            .lock()
+            .waiting
+            .extend([(soon, idle()), (soon, idle())]);
+        took(long_ago);
+        assert!(matches!(queue.push(idle()), Err(Error::QueueFull)));
+        until(&|jobs| jobs.waiting.is_empty());
         queue.close();
-        assert!(helper.join().unwrap());
+        assert_eq!(helper.join().unwrap(), 4);
     }
 }

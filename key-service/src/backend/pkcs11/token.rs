@@ -42,8 +42,6 @@ pub(super) struct Token {
     anchor: Mutex<Option<Session>>,
     /// Whether a key of ours was ever seen in it.
     has_keys: AtomicBool,
-    /// Whether this process has logged in with its PIN.
-    is_pin_right: AtomicBool,
     /// `None`: what one process writes, all others see.
     pub(super) announcements: Option<announce::Due>,
 }
@@ -89,7 +87,6 @@ impl Token {
             is_up: AtomicBool::new(true),
             anchor: Mutex::new(None),
             has_keys: AtomicBool::new(false),
-            is_pin_right: AtomicBool::new(false),
             announcements: announce::is_needed(about.model()).then(announce::Due::default),
         };
         let session = || token.session(slot).map_err(Error::from);
@@ -127,7 +124,7 @@ impl Token {
     pub(super) fn refusal(&self) -> Error {
         match self.state() {
             State::LockedOut => Error::Unusable(
-                "the PIN was refused; not tried again before a restart, because repeated tries lock a token"
+                "the PIN was refused, or has one try left; it is not tried before a restart, because repeated tries lock a token"
                     .to_owned(),
             ),
             State::Hung => Error::Device("a call into the module does not end".to_owned()),
@@ -179,20 +176,20 @@ impl Token {
             return Ok(());
         }
         // One at a time: several lanes would try a wrong PIN several times.
-        let _alone = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
+        let anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
         if is_in()? {
             return Ok(());
         }
         if self.state() == State::LockedOut {
             return Err(self.refusal().into());
         }
-        self.spares_the_last_try(slot)?;
+        // While a session is open somebody here is logged in, with this PIN.
+        if anchor.is_none() {
+            self.spares_the_last_try(slot)?;
+        }
         let pin = RawAuthPin::new(Box::new(std::mem::take(&mut *self.pin.read()?)));
         match session.login_with_raw(UserType::User, &pin) {
-            Ok(()) => {
-                self.is_pin_right.store(true, Ordering::Relaxed);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             // The state that some modules tell is out of date.
             Err(error) if error::is(&error, RvError::UserAlreadyLoggedIn) => Ok(()),
             Err(error) => match error::pin_refusal(&error) {
@@ -216,21 +213,24 @@ impl Token {
         }
     }
 
-    /// One try a start is one too many where a supervisor starts us again and again: the last try is a person's. A PIN
-    /// that was right before is not that try.
+    /// One try a start is one too many where a supervisor starts us again and again: the last try is a person's.
     fn spares_the_last_try(&self, slot: Slot) -> Result<(), Failure> {
         let about = self.module.get_token_info(slot)?;
-        let why = if about.user_pin_locked() {
-            "the token says that its PIN is locked, and has to be set anew"
-        } else if about.user_pin_final_try() && !self.is_pin_right.load(Ordering::Relaxed) {
-            "the token says that one more wrong PIN locks it: log in once by other means, with the right one"
-        } else {
+        if !about.user_pin_final_try() {
             return Ok(());
-        };
+        }
         self.becomes(State::LockedOut);
         let token = &self.settings.token;
-        tracing::error!(token, why, "no login is tried");
-        Err(Error::Unusable(format!("no login is tried: {why} (token \"{token}\")")).into())
+        tracing::error!(
+            token,
+            "no login is tried: the token says that one more wrong PIN locks it. Log in once by other means, with the right one, and start again"
+        );
+        Err(Error::Unusable(format!(
+            "no login is tried: the token says that one more wrong PIN locks it; log in once by other means, with the \
+             right one (token \"{token}\", PIN from {})",
+            self.pin
+        ))
+        .into())
     }
 
     /// What it is and what it can do, found out by trying.

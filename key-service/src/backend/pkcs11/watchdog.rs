@@ -1,5 +1,5 @@
 //! A call into the module that does not end: no thread can be stopped from outside, so somebody has to say that this
-//! process is lost and another one must take its place.
+//! process is lost and another one must take its place. Meanwhile other lanes are called to what waits for it.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,7 +88,7 @@ pub(super) fn watch(
         .name("token-watchdog".to_owned())
         .spawn(move || {
             while dropped.recv_timeout(look) == Err(RecvTimeoutError::Timeout) {
-                requests.look();
+                requests.call_for_help();
                 for thread in &mut threads {
                     if thread.hangs() {
                         return give_up(&token, thread);
