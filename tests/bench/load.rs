@@ -203,6 +203,22 @@ impl Bench {
         ))
     }
 
+    /// Two that took turns: the median of each, and of what the second is of the first.
+    pub(crate) fn beside(&self, name: &str, pairs: &[(Figures, Figures)]) -> anyhow::Result<()> {
+        let median = |of: &dyn Fn(&(Figures, Figures)) -> f64| {
+            let mut sorted: Vec<f64> = pairs.iter().map(of).collect();
+            sorted.sort_unstable_by(f64::total_cmp);
+            sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+        };
+        self.remark(&format!(
+            "{name}: {:.1} → {:.1} µs, {:.2} × (medians of {})",
+            median(&|(one, _)| one.cpu),
+            median(&|(_, other)| other.cpu),
+            median(&|(one, other)| other.cpu / one.cpu),
+            pairs.len()
+        ))
+    }
+
     /// What a record costs, and how many share a write. Each pair: records, writes.
     pub(crate) fn audited(
         &self,

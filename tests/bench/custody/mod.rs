@@ -17,6 +17,8 @@ use crate::sign;
 const IN_FLIGHT: [usize; 3] = [1, 16, 64];
 /// Objects of others that a token gets for the last rows.
 const STRANGERS: usize = 1000;
+/// How often a token with them and one without take turns.
+const TURNS: usize = 9;
 
 /// All of it.
 pub(crate) async fn measure(bench: &mut Bench, programs: &Path) -> anyhow::Result<()> {
@@ -30,7 +32,7 @@ pub(crate) async fn measure(bench: &mut Bench, programs: &Path) -> anyhow::Resul
         audit(bench, programs).await?;
     }
     for kind in [Kind::SoftHsm, Kind::Kryoptic] {
-        if bench.is_wanted(&among(kind, STRANGERS)) {
+        if bench.is_wanted(&among_name(kind, STRANGERS)) {
             among_strangers(bench, programs, kind).await?;
         }
     }
@@ -95,18 +97,33 @@ async fn audit(bench: &mut Bench, programs: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Two tokens, in turn: what a machine with neighbours does to one it does to the other.
 async fn among_strangers(bench: &mut Bench, programs: &Path, kind: Kind) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let home = Home::make(kind, folder.path())?;
-    for strangers in [0, STRANGERS] {
-        raw::add_strangers(&home, strangers)?;
-        let service = Service::start(programs, &home, folder.path(), Durability::Write).await?;
-        bench.watch([service.process()])?;
-        let name = among(kind, strangers);
-        service.sign(bench, &name, "id-token/ES256", 16).await?;
-        service.end()?;
+    let folders = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let (alone, among) = (
+        Home::make(kind, folders.0.path())?,
+        Home::make(kind, folders.1.path())?,
+    );
+    raw::add_strangers(&among, STRANGERS)?;
+    let alone = Service::start(programs, &alone, folders.0.path(), Durability::Write).await?;
+    let among = Service::start(programs, &among, folders.1.path(), Durability::Write).await?;
+    let mut pairs = Vec::new();
+    for _ in 0..TURNS {
+        let mut pair = Vec::new();
+        for (service, strangers) in [(&alone, 0), (&among, STRANGERS)] {
+            bench.watch([service.process()])?;
+            let name = among_name(kind, strangers);
+            pair.extend(service.sign(bench, &name, "id-token/ES256", 16).await?);
+        }
+        if let [without, with] = pair[..] {
+            pairs.push((without, with));
+        }
     }
-    Ok(())
+    if !pairs.is_empty() {
+        bench.beside(&format!("{} {STRANGERS} others", kind.name()), &pairs)?;
+    }
+    alone.end()?;
+    among.end()
 }
 
 fn signs(kind: Kind, ring: &str) -> String {
@@ -117,6 +134,6 @@ fn audits(durability: Durability) -> String {
     format!("audit {}: Sign id-token/ES256", durability.name())
 }
 
-fn among(kind: Kind, strangers: usize) -> String {
+fn among_name(kind: Kind, strangers: usize) -> String {
     format!("{} Sign id-token/ES256, {strangers} others", kind.name())
 }

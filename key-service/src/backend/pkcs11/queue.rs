@@ -2,7 +2,7 @@
 //!
 //! A module that signs inside this process does so in less time than it takes to wake a second thread, and most of them
 //! hold locks of their own meanwhile, over which two lanes only put each other to sleep. So while the module answers
-//! quickly, the lane that is at work takes what comes, and another joins it when something has waited for long. A device
+//! quickly, the lane that is at work takes what comes, and another joins it while something has waited for long. A device
 //! at the end of a wire gets all its lanes at once.
 
 use std::collections::VecDeque;
@@ -15,8 +15,9 @@ use crate::backend::{Error, Session};
 
 /// A job that ends sooner costs less than the call of another lane gains.
 const QUICK: Duration = Duration::from_micros(200);
-/// How long a job may wait before another lane is called, and for how long a lane is expected to come for more.
-const LONG: Duration = Duration::from_millis(2);
+/// How long a job may wait before another lane is called, and for how long a lane is expected to come for more. More
+/// than the time of a few dozen quick jobs: below it a second lane would come and go all the time.
+const LONG: Duration = Duration::from_millis(5);
 /// Of so many quick jobs more than of others, the next is expected to be quick. A thread that has to give its core away
 /// now and then does not make a module slow.
 const CONFIDENCE: u32 = 8;
@@ -67,13 +68,32 @@ pub(super) enum Last {
 }
 
 impl Jobs {
-    /// The lane that is to be called to what waits, if any.
-    fn called(&mut self, now: Instant) -> Option<usize> {
-        let (came, _) = self.waiting.front()?;
+    /// Whether what waits is better left to a lane that is at work: to another one than `asking`, if a lane asks.
+    fn is_left(&self, asking: Option<usize>, now: Instant) -> bool {
         let is_soon = |since: Instant| now.saturating_duration_since(since) < LONG;
         // One that does not come out of the module, or has ended, is nobody to wait for.
-        let is_anyone_coming = || self.lanes.iter().filter_map(|lane| lane.since).any(is_soon);
-        if self.quick >= CONFIDENCE && is_soon(*came) && is_anyone_coming() {
+        let comes = |(lane, Lane { since, .. }): (usize, &Lane)| {
+            Some(lane) != asking && since.is_some_and(is_soon)
+        };
+        self.quick >= CONFIDENCE
+            && self.waiting.front().is_some_and(|&(came, _)| is_soon(came))
+            && self.lanes.iter().enumerate().any(comes)
+    }
+
+    /// What `lane`, which has nothing to do, takes.
+    fn taken(&mut self, lane: usize, now: Instant) -> Option<Job> {
+        // Nobody calls a lane back once the queue is closed.
+        if !self.is_closed && self.is_left(Some(lane), now) {
+            return None;
+        }
+        let (_, job) = self.waiting.pop_front()?;
+        self.lanes[lane].since = Some(now);
+        Some(job)
+    }
+
+    /// The lane that is to be called to what waits, if any.
+    fn called(&mut self, now: Instant) -> Option<usize> {
+        if self.waiting.is_empty() || self.is_left(None, now) {
             return None;
         }
         let lane = self.asleep.pop()?;
@@ -201,8 +221,7 @@ impl Queue {
             if !revisions.is_empty() {
                 return Next::Revise(std::mem::take(revisions));
             }
-            if let Some((_, job)) = jobs.waiting.pop_front() {
-                jobs.lanes[lane].since = Some(Instant::now());
+            if let Some(job) = jobs.taken(lane, Instant::now()) {
                 self.call(jobs);
                 return Next::Job(job);
             }
@@ -290,6 +309,64 @@ mod tests {
         let mut nothing = jobs(4, 0, now, now);
         nothing.waiting.clear();
         assert_eq!(nothing.called(now), None, "nothing waits");
+    }
+
+    /// The first lane asks, having done a job or been called; the others sleep or took a job at `others`.
+    #[test]
+    fn a_lane_leaves_quick_jobs_to_another() {
+        let now = Instant::now();
+        let long_ago = now.checked_sub(LONG).unwrap();
+        for (quick, came, others, is_closed, takes, why) in [
+            (CONFIDENCE, now, Some(now), false, false, "another comes"),
+            (CONFIDENCE - 1, now, Some(now), false, true, "slow"),
+            (CONFIDENCE, long_ago, Some(now), false, true, "it waited"),
+            (CONFIDENCE, now, Some(long_ago), false, true, "nobody comes"),
+            (CONFIDENCE, now, None, false, true, "the others sleep"),
+            (CONFIDENCE, now, Some(now), true, true, "the last ones"),
+        ] {
+            let mut jobs = jobs(0, quick, came, now);
+            for lane in &mut jobs.lanes[1..] {
+                lane.since = others;
+            }
+            jobs.lanes[0].since = Some(long_ago);
+            jobs.is_closed = is_closed;
+            assert_eq!(jobs.taken(0, now).is_some(), takes, "{why}");
+            assert_eq!(jobs.waiting.is_empty(), takes, "{why}");
+            let since = if takes { now } else { long_ago };
+            assert_eq!(jobs.lanes[0].since, Some(since), "{why}");
+            assert!(jobs.taken(0, now).is_none(), "{why}: once");
+        }
+    }
+
+    /// However two lanes come for what waits, one of them takes it.
+    #[test]
+    fn lanes_do_not_leave_a_job_to_each_other() {
+        let queue = Queue::new(1, 2);
+        {
+            let mut jobs = queue.lock();
+            jobs.quick = CONFIDENCE;
+            jobs.waiting.push_back((Instant::now(), idle()));
+            for lane in &mut jobs.lanes {
+                lane.since = Some(Instant::now());
+            }
+        }
+        let lanes = [0, 1].map(|lane| {
+            let queue = Arc::clone(&queue);
+            std::thread::spawn(move || {
+                let mut done = 0;
+                while let Next::Job(_) = queue.next(lane, Last::Other) {
+                    done += 1;
+                }
+                done
+            })
+        });
+        while queue.lock().asleep.len() < 2 {
+            std::thread::yield_now();
+        }
+        assert_eq!(queue.length(), 0);
+        queue.close();
+        let done: i32 = lanes.map(|lane| lane.join().unwrap()).iter().sum();
+        assert_eq!(done, 1);
     }
 
     #[test]
