@@ -14,6 +14,7 @@ mod gate;
 mod hardening;
 mod import;
 mod lifecycle;
+mod listing;
 mod mac;
 mod migration;
 mod module_calls;

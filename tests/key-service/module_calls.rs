@@ -4,17 +4,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::mechanism::Mechanism;
-use cryptoki::object::Attribute;
-use cryptoki::session::{Session, UserType};
-use cryptoki::types::AuthPin;
 use fault_token::Control;
 use proto::v1;
 use proto::v1::key_service_client::KeyServiceClient;
 use support::softhsm::{self, SoftHsm, Token};
 use tonic::transport::Channel;
 
+use crate::listing::crowd;
 use crate::process::Process;
 use crate::running::{id_token, item};
 
@@ -37,32 +33,6 @@ async fn sign(keys: &mut KeyServiceClient<Channel>, ring: &str) -> Result<(), to
     keys.sign(v1::SignRequest { items }).await.map(drop)
 }
 
-/// Somebody else's keys in the same token.
-fn crowd(token: &Token, count: u32) {
-    let module = Pkcs11::new(softhsm::MODULE).unwrap();
-    // Another test of this process may have begun already.
-    let _ = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
-    let slots = module.get_slots_with_initialized_token().unwrap();
-    let is_it =
-        |slot: &cryptoki::slot::Slot| module.get_token_info(*slot).unwrap().label() == token.label;
-    let slot = slots.into_iter().find(is_it).unwrap();
-    let session: Session = module.open_rw_session(slot).unwrap();
-    let pin = AuthPin::new("1234".into());
-    session.login(UserType::User, Some(&pin)).unwrap();
-    let p256 = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-    for number in 0..count {
-        let names = [
-            Attribute::Token(true),
-            Attribute::Label(format!("somebody's {number}").into_bytes()),
-            Attribute::Id(number.to_be_bytes().to_vec()),
-        ];
-        let public = [&names[..], &[Attribute::EcParams(p256.to_vec())]].concat();
-        session
-            .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &names)
-            .unwrap();
-    }
-}
-
 #[tokio::test]
 async fn a_signature_looks_for_nothing_however_many_keys_there_are() {
     let name = "module_calls::a_signature_looks_for_nothing_however_many_keys_there_are";
@@ -74,7 +44,7 @@ async fn a_signature_looks_for_nothing_however_many_keys_there_are() {
     let folder = softhsm.tokens().parent().unwrap().to_owned();
     for others in [0, 60] {
         let token = softhsm.token(&format!("beside {others}"), "1234");
-        crowd(&token, others);
+        drop(crowd(&token, others));
         let own = folder.join(others.to_string());
         std::fs::create_dir(&own).unwrap();
         let (control, mut service) = before_softhsm(&own, &token, tables).await;

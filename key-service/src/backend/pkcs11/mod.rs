@@ -21,6 +21,7 @@ mod patience;
 mod queue;
 mod recovery;
 mod session;
+mod strangers;
 mod token;
 mod trial;
 mod watchdog;

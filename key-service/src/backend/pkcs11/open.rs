@@ -9,6 +9,7 @@ use cryptoki::session::Session as ModuleSession;
 
 use super::copy::{self, Copies};
 use super::error::Failure;
+use super::listing::Others;
 use super::{mechanism, object, trial};
 use crate::algorithm::{RingAlgorithm, SignatureAlgorithm};
 use crate::backend::{Error, KeyId, PublicKey};
@@ -20,6 +21,7 @@ pub(super) struct Open {
     /// Of which initialisation of the module it is.
     pub(super) epoch: u64,
     keys: HashMap<KeyId, Key>,
+    pub(super) others: Others,
 }
 
 /// A key that was found.
@@ -38,6 +40,7 @@ impl Open {
             session,
             epoch,
             keys: HashMap::new(),
+            others: Others::default(),
         }
     }
 

@@ -178,7 +178,8 @@ fn signs(key: &StoredKey) -> bool {
 impl Session for Conversation {
     fn list(&self) -> Result<Listing, Error> {
         let listing = self.alone(|open| {
-            let listing = listing::read(&open.session, &mut self.proven.borrow_mut())?;
+            let mut proven = self.proven.borrow_mut();
+            let listing = listing::read(&open.session, &mut open.others, &mut proven)?;
             self.token.copies.measure(open, &listing.keys);
             Ok(listing)
         })?;
