@@ -55,6 +55,13 @@ impl Figures {
     }
 }
 
+/// The one in the middle; of none, nothing.
+fn median<T>(of: &[T], value: impl Fn(&T) -> f64) -> f64 {
+    let mut sorted: Vec<f64> = of.iter().map(value).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// What the tasks of one measurement saw.
 #[derive(Default)]
 struct Seen {
@@ -185,54 +192,58 @@ impl Bench {
         Ok(writeln!(std::io::stdout(), "  {sentence}")?)
     }
 
-    /// The service as a multiple of what it cannot do without.
+    /// The service as a multiple of what it cannot do without. Each turn: the service, the module alone, a bare call.
     pub(crate) fn compare(
         &self,
         name: &str,
-        service: Figures,
-        raw: Figures,
-        bare: Figures,
+        turns: &[(Figures, Figures, Figures)],
     ) -> anyhow::Result<()> {
-        let floor = raw.cpu + bare.cpu;
+        if turns.is_empty() {
+            return Ok(());
+        }
         self.remark(&format!(
-            "{name}, 16 in flight: {:.1} µs = {:.2} × (raw {:.1} + bare call {:.1})",
-            service.cpu,
-            service.cpu / floor,
-            raw.cpu,
-            bare.cpu
+            "{name}, 16 in flight: {:.1} µs = {:.2} × (raw {:.1} + bare call {:.1}), medians of {}",
+            median(turns, |(service, ..)| service.cpu),
+            median(turns, |(service, raw, bare)| service.cpu
+                / (raw.cpu + bare.cpu)),
+            median(turns, |(_, raw, _)| raw.cpu),
+            median(turns, |(.., bare)| bare.cpu),
+            turns.len()
         ))
     }
 
-    /// Two that took turns: the median of each, and of what the second is of the first.
-    pub(crate) fn beside(&self, name: &str, pairs: &[(Figures, Figures)]) -> anyhow::Result<()> {
-        let median = |of: &dyn Fn(&(Figures, Figures)) -> f64| {
-            let mut sorted: Vec<f64> = pairs.iter().map(of).collect();
-            sorted.sort_unstable_by(f64::total_cmp);
-            sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-        };
+    /// What the second of two is of the first. Each turn: one and the other.
+    pub(crate) fn beside(&self, name: &str, turns: &[(Figures, Figures)]) -> anyhow::Result<()> {
+        if turns.is_empty() {
+            return Ok(());
+        }
         self.remark(&format!(
-            "{name}: {:.1} → {:.1} µs, {:.2} × (medians of {})",
-            median(&|(one, _)| one.cpu),
-            median(&|(_, other)| other.cpu),
-            median(&|(one, other)| other.cpu / one.cpu),
-            pairs.len()
+            "{name}: {:.1} → {:.1} µs, {:.2} ×, medians of {}",
+            median(turns, |(one, _)| one.cpu),
+            median(turns, |(_, other)| other.cpu),
+            median(turns, |(one, other)| other.cpu / one.cpu),
+            turns.len()
         ))
     }
 
-    /// What a record costs, and how many share a write. Each pair: records, writes.
+    /// What a record costs, and how many share a write. Each turn: without a log and with one; before and after:
+    /// records and writes.
     pub(crate) fn audited(
         &self,
         durability: &str,
-        with: Figures,
-        without: Figures,
+        turns: &[(Figures, Figures)],
         before: (u64, u64),
         after: (u64, u64),
     ) -> anyhow::Result<()> {
+        if turns.is_empty() {
+            return Ok(());
+        }
         #[expect(clippy::cast_precision_loss)]
         let shared = (after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64;
         self.remark(&format!(
-            "audit {durability}, 16 in flight: {:.1} µs CPU a record, {shared:.1} records a write",
-            with.cpu - without.cpu
+            "audit {durability}, 16 in flight: {:.1} µs CPU a record, median of {}; {shared:.1} records a write",
+            median(turns, |(without, with)| with.cpu - without.cpu),
+            turns.len()
         ))
     }
 

@@ -10,15 +10,15 @@ use std::path::Path;
 use self::home::{Home, Kind};
 pub(crate) use self::raw::{SUBCOMMAND, main as raw};
 use self::service::{Durability, Service};
-use crate::load::Bench;
+use crate::load::{Bench, Figures};
 use crate::sign;
 
-/// What everything at once is compared at.
-const IN_FLIGHT: [usize; 3] = [1, 16, 64];
+/// What is compared.
+const RING: &str = "id-token/ES256";
 /// Objects of others that a token gets for the last rows.
 const STRANGERS: usize = 1000;
-/// How often a token with them and one without take turns.
-const TURNS: usize = 9;
+/// How often those that are compared take turns: what a machine with neighbours does to one it does to the other.
+const TURNS: usize = 5;
 
 /// All of it.
 pub(crate) async fn measure(bench: &mut Bench, programs: &Path) -> anyhow::Result<()> {
@@ -44,60 +44,73 @@ async fn by_algorithm(bench: &mut Bench, programs: &Path, kind: Kind) -> anyhow:
     let home = Home::make(kind, folder.path())?;
     let service = Service::start(programs, &home, folder.path(), Durability::Write).await?;
     bench.watch([service.process()])?;
-    let bare = service
-        .bare(bench, &format!("{} bare call", kind.name()))
-        .await?;
     for ring in kind.rings() {
-        let mut at_16 = None;
-        for in_flight in IN_FLIGHT {
-            let name = signs(kind, ring);
-            let figures = service.sign(bench, &name, ring, in_flight).await?;
-            if in_flight == 16 {
-                at_16 = figures;
-            }
+        let name = signs(kind, ring);
+        for in_flight in [1, 64] {
+            service.sign(bench, &name, ring, in_flight).await?;
         }
-        let Some(at_16) = at_16 else {
-            continue;
-        };
         let algorithm = sign::algorithm(ring);
-        if let Some(raw) = raw::measure(bench, &home, algorithm)? {
-            bench.compare(&format!("{} {algorithm}", kind.name()), at_16, raw, bare)?;
+        let mut turns = Vec::new();
+        for _ in 0..TURNS {
+            let Some(signed) = service.sign(bench, &name, ring, 16).await? else {
+                break;
+            };
+            let call = format!("{} bare call", kind.name());
+            let bare = service.bare(bench, &call).await?;
+            let Some(raw) = raw::measure(bench, &home, algorithm)? else {
+                break;
+            };
+            turns.push((signed, raw, bare));
         }
+        bench.compare(&format!("{} {algorithm}", kind.name()), &turns)?;
     }
     service.end()
 }
 
 async fn audit(bench: &mut Bench, programs: &Path) -> anyhow::Result<()> {
-    let mut without = None;
-    for durability in [Durability::None, Durability::Write, Durability::Fsync] {
-        let folder = tempfile::tempdir_in(programs)?;
-        let home = Home::make(Kind::Software, folder.path())?;
-        let service = Service::start(programs, &home, folder.path(), durability).await?;
-        bench.watch([service.process()])?;
-        for in_flight in IN_FLIGHT {
-            let name = audits(durability);
-            let before = service.audited().await?;
-            let figures = service
-                .sign(bench, &name, "id-token/ES256", in_flight)
-                .await?;
-            let after = service.audited().await?;
-            if in_flight != 16 {
-                continue;
-            }
-            match (durability, without, figures) {
-                (Durability::None, _, figures) => without = figures,
-                (_, Some(without), Some(figures)) => {
-                    bench.audited(durability.name(), figures, without, before, after)?;
-                }
-                _ => {}
-            }
+    for durability in [Durability::Write, Durability::Fsync] {
+        let mut services = Vec::new();
+        for durability in [Durability::None, durability] {
+            let folder = tempfile::tempdir_in(programs)?;
+            let home = Home::make(Kind::Software, folder.path())?;
+            let service = Service::start(programs, &home, folder.path(), durability).await?;
+            services.push((audits(durability), service, folder));
         }
-        service.end()?;
+        let [(name, without, _), (audited, with, _)] = &services[..] else {
+            unreachable!("two were started");
+        };
+        let before = with.audited().await?;
+        let turns = in_turns(bench, [(name, without), (audited, with)]).await?;
+        bench.audited(durability.name(), &turns, before, with.audited().await?)?;
+        for in_flight in [1, 64] {
+            with.sign(bench, audited, RING, in_flight).await?;
+        }
+        for (_, service, _) in services {
+            service.end()?;
+        }
     }
     Ok(())
 }
 
-/// Two tokens, in turn: what a machine with neighbours does to one it does to the other.
+/// Sign by two services, as often by one as by the other; nothing unless both are wanted.
+async fn in_turns(
+    bench: &mut Bench,
+    services: [(&str, &Service); 2],
+) -> anyhow::Result<Vec<(Figures, Figures)>> {
+    let mut turns = Vec::new();
+    for _ in 0..TURNS {
+        let mut turn = Vec::new();
+        for (name, service) in services {
+            bench.watch([service.process()])?;
+            turn.extend(service.sign(bench, name, RING, 16).await?);
+        }
+        if let [one, other] = turn[..] {
+            turns.push((one, other));
+        }
+    }
+    Ok(turns)
+}
+
 async fn among_strangers(bench: &mut Bench, programs: &Path, kind: Kind) -> anyhow::Result<()> {
     let folders = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (alone, among) = (
@@ -107,21 +120,9 @@ async fn among_strangers(bench: &mut Bench, programs: &Path, kind: Kind) -> anyh
     raw::add_strangers(&among, STRANGERS)?;
     let alone = Service::start(programs, &alone, folders.0.path(), Durability::Write).await?;
     let among = Service::start(programs, &among, folders.1.path(), Durability::Write).await?;
-    let mut pairs = Vec::new();
-    for _ in 0..TURNS {
-        let mut pair = Vec::new();
-        for (service, strangers) in [(&alone, 0), (&among, STRANGERS)] {
-            bench.watch([service.process()])?;
-            let name = among_name(kind, strangers);
-            pair.extend(service.sign(bench, &name, "id-token/ES256", 16).await?);
-        }
-        if let [without, with] = pair[..] {
-            pairs.push((without, with));
-        }
-    }
-    if !pairs.is_empty() {
-        bench.beside(&format!("{} {STRANGERS} others", kind.name()), &pairs)?;
-    }
+    let names = [0, STRANGERS].map(|strangers| among_name(kind, strangers));
+    let turns = in_turns(bench, [(&names[0], &alone), (&names[1], &among)]).await?;
+    bench.beside(&format!("{} {STRANGERS} others", kind.name()), &turns)?;
     alone.end()?;
     among.end()
 }
