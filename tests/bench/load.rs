@@ -55,6 +55,15 @@ impl Figures {
     }
 }
 
+/// A service, and what it cannot do without.
+pub(crate) struct Turn {
+    pub(crate) service: Figures,
+    /// The module alone.
+    pub(crate) raw: Figures,
+    /// A call with nothing behind it.
+    pub(crate) bare: Figures,
+}
+
 /// The one in the middle; of none, nothing.
 fn median<T>(of: &[T], value: impl Fn(&T) -> f64) -> f64 {
     let mut sorted: Vec<f64> = of.iter().map(value).collect();
@@ -187,27 +196,42 @@ impl Bench {
         Ok(())
     }
 
+    /// What two processes take that nobody asks.
+    pub(crate) async fn at_rest(
+        &self,
+        name: &str,
+        processes: [&Process; 2],
+        length: Duration,
+    ) -> anyhow::Result<()> {
+        let used = || processes.map(|process| cpu::used(process.id()));
+        let before = used();
+        tokio::time::sleep(length).await;
+        let [one, other] = std::array::from_fn(|at| used()[at].saturating_sub(before[at]));
+        self.remark(&format!(
+            "{name}, at rest: {:.1} → {:.1} ms in {} s",
+            one.as_secs_f64() * 1e3,
+            other.as_secs_f64() * 1e3,
+            length.as_secs()
+        ))
+    }
+
     /// A sentence between the figures.
     pub(crate) fn remark(&self, sentence: &str) -> anyhow::Result<()> {
         Ok(writeln!(std::io::stdout(), "  {sentence}")?)
     }
 
-    /// The service as a multiple of what it cannot do without. Each turn: the service, the module alone, a bare call.
-    pub(crate) fn compare(
-        &self,
-        name: &str,
-        turns: &[(Figures, Figures, Figures)],
-    ) -> anyhow::Result<()> {
+    /// The service as a multiple of what it cannot do without.
+    pub(crate) fn compare(&self, name: &str, turns: &[Turn]) -> anyhow::Result<()> {
         if turns.is_empty() {
             return Ok(());
         }
+        let floor = |turn: &Turn| turn.raw.cpu + turn.bare.cpu;
         self.remark(&format!(
             "{name}, 16 in flight: {:.1} µs = {:.2} × (raw {:.1} + bare call {:.1}), medians of {}",
-            median(turns, |(service, ..)| service.cpu),
-            median(turns, |(service, raw, bare)| service.cpu
-                / (raw.cpu + bare.cpu)),
-            median(turns, |(_, raw, _)| raw.cpu),
-            median(turns, |(.., bare)| bare.cpu),
+            median(turns, |turn| turn.service.cpu),
+            median(turns, |turn| turn.service.cpu / floor(turn)),
+            median(turns, |turn| turn.raw.cpu),
+            median(turns, |turn| turn.bare.cpu),
             turns.len()
         ))
     }

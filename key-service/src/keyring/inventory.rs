@@ -47,14 +47,15 @@ impl Inventory {
         (skew, generation): (i64, i64),
     ) -> Vec<Tombstone> {
         for stored in &listing.keys {
-            let is_new = self.known.insert(stored.id.clone());
+            // With a defect it is published nowhere: without one, it is seen for the first time.
+            let is_new = stored.defects.is_empty() && self.known.insert(stored.id.clone());
             let making = match stored.label.generation {
                 1 => generation,
                 _ => 0,
             };
             let latest = stored.label.created.saturating_add(skew + making);
             let was_missed = self.complete.is_some_and(|complete| complete > latest);
-            if is_new && was_missed && stored.defects.is_empty() {
+            if is_new && was_missed {
                 self.late.push(late(stored, begun));
             }
         }
@@ -168,6 +169,19 @@ mod tests {
             assert_eq!(written.len(), *expected, "{listings:?}");
             assert_eq!(inventory.listing().tombstones.len(), *expected);
         }
+    }
+
+    #[test]
+    fn a_key_that_had_a_defect_is_seen_when_it_has_none() {
+        let mut inventory = Inventory::default();
+        inventory.take(listing(&[]), 100, SLACK);
+        let mut defective = listing(&[(1, 100)]);
+        defective.keys[0]
+            .defects
+            .push("without one public key of its own");
+        assert!(inventory.take(defective, 110, SLACK).is_empty());
+        inventory.take(listing(&[]), 1000, SLACK);
+        assert_eq!(inventory.take(listing(&[(1, 100)]), 1010, SLACK).len(), 1);
     }
 
     #[test]

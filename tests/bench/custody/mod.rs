@@ -6,17 +6,20 @@ mod raw;
 mod service;
 
 use std::path::Path;
+use std::time::Duration;
 
 use self::home::{Home, Kind};
 pub(crate) use self::raw::{SUBCOMMAND, main as raw};
 use self::service::{Durability, Service};
-use crate::load::{Bench, Figures};
+use crate::load::{Bench, Figures, Turn};
 use crate::sign;
 
 /// What is compared.
 const RING: &str = "id-token/ES256";
 /// Objects of others that a token gets for the last rows.
 const STRANGERS: usize = 1000;
+/// In which a token is listed once.
+const LISTING: Duration = Duration::from_secs(30);
 /// How often those that are compared take turns: what a machine with neighbours does to one it does to the other.
 const TURNS: usize = 5;
 
@@ -52,7 +55,7 @@ async fn by_algorithm(bench: &mut Bench, programs: &Path, kind: Kind) -> anyhow:
         let algorithm = sign::algorithm(ring);
         let mut turns = Vec::new();
         for _ in 0..TURNS {
-            let Some(signed) = service.sign(bench, &name, ring, 16).await? else {
+            let Some(asked) = service.sign(bench, &name, ring, 16).await? else {
                 break;
             };
             let call = format!("{} bare call", kind.name());
@@ -60,7 +63,11 @@ async fn by_algorithm(bench: &mut Bench, programs: &Path, kind: Kind) -> anyhow:
             let Some(raw) = raw::measure(bench, &home, algorithm)? else {
                 break;
             };
-            turns.push((signed, raw, bare));
+            turns.push(Turn {
+                service: asked,
+                raw,
+                bare,
+            });
         }
         bench.compare(&format!("{} {algorithm}", kind.name()), &turns)?;
     }
@@ -122,7 +129,12 @@ async fn among_strangers(bench: &mut Bench, programs: &Path, kind: Kind) -> anyh
     let among = Service::start(programs, &among, folders.1.path(), Durability::Write).await?;
     let names = [0, STRANGERS].map(|strangers| among_name(kind, strangers));
     let turns = in_turns(bench, [(&names[0], &alone), (&names[1], &among)]).await?;
-    bench.beside(&format!("{} {STRANGERS} others", kind.name()), &turns)?;
+    let name = format!("{} {STRANGERS} others", kind.name());
+    bench.beside(&name, &turns)?;
+    if !turns.is_empty() {
+        let processes = [alone.process(), among.process()];
+        bench.at_rest(&name, processes, LISTING).await?;
+    }
     alone.end()?;
     among.end()
 }

@@ -139,8 +139,8 @@ fn run(arguments: &[String]) -> anyhow::Result<String> {
             Ok(String::new())
         }
         ["sign", algorithm, key, seconds] => {
-            let key_of_token = match make(&first, algorithm, "raw") {
-                Ok(key) => key,
+            let (public, key_of_token) = match make(&first, algorithm, "raw") {
+                Ok(pair) => pair,
                 Err(error) => return Ok(format!("{error:#}")),
             };
             let length = Duration::from_secs_f64(seconds.parse()?);
@@ -166,7 +166,9 @@ fn run(arguments: &[String]) -> anyhow::Result<String> {
                 }));
             }
             let figures = together(threads, length)?;
-            first.destroy_object(key_of_token)?;
+            for half in [key_of_token, public] {
+                first.destroy_object(half)?;
+            }
             let mut text = String::new();
             write!(
                 text,
@@ -231,7 +233,12 @@ fn mechanism(algorithm: &str) -> (Mechanism<'static>, Vec<u8>) {
 }
 
 /// A key pair in the token.
-fn make(session: &Session, algorithm: &str, label: &str) -> anyhow::Result<ObjectHandle> {
+/// A key pair: the public half first.
+fn make(
+    session: &Session,
+    algorithm: &str,
+    label: &str,
+) -> anyhow::Result<(ObjectHandle, ObjectHandle)> {
     let (mechanism, kind) = match algorithm {
         "RS256" => (
             Mechanism::RsaPkcsKeyPairGen,
@@ -266,7 +273,7 @@ fn make(session: &Session, algorithm: &str, label: &str) -> anyhow::Result<Objec
         ],
     ]
     .concat();
-    Ok(session.generate_key_pair(&mechanism, &public, &private)?.1)
+    Ok(session.generate_key_pair(&mechanism, &public, &private)?)
 }
 
 fn software(length: Duration, algorithm: &str) -> anyhow::Result<Figures> {

@@ -2,6 +2,7 @@
 //! with the square of their number.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use super::error::{Class, Failure, class};
-use super::object::{self, Description};
+use super::object::{self, Description, Handles};
+use super::queue::QUICK;
 use super::strangers::Strangers;
 use super::trial;
 use crate::backend::record::{IMPORTED_PREFIX, LABEL_PREFIX, TOMBSTONE_PREFIX};
@@ -18,17 +20,29 @@ use crate::backend::{Imported, KeyId, Label, Listing, PublicKey, StoredKey, Tomb
 /// Keys whose public half was seen to be theirs, so that each is tried once.
 pub(super) type Proven = HashSet<(KeyId, String)>;
 
+/// The longest pause after a look.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// What earlier listings of a session have seen that is not ours.
 #[derive(Default)]
 pub(super) struct Others {
     private: Strangers<()>,
     secret: Strangers<()>,
-    /// With their CKA_ID: one of ours may come to have it.
-    public: Strangers<Vec<u8>>,
+    /// With a hash of their CKA_ID, which may be long: one of ours may come to have it.
+    public: Strangers<u64>,
+    hash: RandomState,
 }
 
-/// A look at an object that takes longer than this may keep others out of the module.
-const LONG: Duration = Duration::from_micros(200);
+impl Others {
+    /// Whatever had these numbers before: they are a new key's of ours.
+    pub(super) fn forget(&mut self, (public, private): Handles) {
+        self.private.forget(private);
+        self.secret.forget(private);
+        if let Some(public) = public {
+            self.public.forget(public);
+        }
+    }
+}
 
 /// Our private or secret keys, each with its label and what else it says about itself.
 type Ours = Vec<(ObjectHandle, Label, Description)>;
@@ -39,149 +53,112 @@ pub(super) fn read(
     others: &mut Others,
     proven: &mut Proven,
 ) -> Result<Listing, Failure> {
-    // Before the first key is known nobody waits for a signature.
-    let look = Look {
-        session,
-        gives_way: !proven.is_empty(),
-    };
     let mut listing = Listing::default();
     let mut ours = Vec::new();
     for (class, strangers) in [
         (ObjectClass::PRIVATE_KEY, &mut others.private),
         (ObjectClass::SECRET_KEY, &mut others.secret),
     ] {
-        look.keys(class, strangers, &mut ours, &mut listing.strange)?;
+        keys(session, class, strangers, &mut ours, &mut listing.strange)?;
     }
-    let publics = look.publics(&mut others.public, &ours)?;
+    let publics = publics(session, others, &ours)?;
     let mut times: HashMap<Vec<u8>, usize> = HashMap::new();
     for (_, _, description) in &ours {
         *times.entry(description.id.clone()).or_default() += 1;
     }
     for (object, label, description) in ours {
-        let mut key = look.at(|session| key(session, &label, &description, &publics))?;
+        let mut key = look(|| key(session, object, &label, &description, &publics))?;
         if times.get(&description.id) != Some(&1) {
             key.defects.push("its id is also another key's");
         }
-        if key.defects.is_empty() && !is_proven(session, object, &key, proven)? {
+        if key.defects.is_empty() && !look(|| is_proven(session, object, &key, proven))? {
             key.defects.push("its public key is not its own");
         }
         listing.keys.push(key);
     }
-    look.records(&mut listing)?;
+    records(session, &mut listing)?;
     Ok(listing)
 }
 
-struct Look<'a> {
-    session: &'a Session,
-    /// Whether somebody may be waiting to sign.
-    gives_way: bool,
+/// Looks at one object, or for some. Where one lock of the module's lets one call in at a time, who takes it again at
+/// once keeps all others out until the listing ends: so a long look gives way.
+fn look<T, E: Into<Failure>>(look: impl FnOnce() -> Result<T, E>) -> Result<T, Failure> {
+    let start = Instant::now();
+    let seen = look().map_err(E::into)?;
+    let took = start.elapsed();
+    if took > QUICK {
+        thread::sleep(took.min(PAUSE));
+    }
+    Ok(seen)
 }
 
-impl Look<'_> {
-    /// Looks at one object. Where one lock of the module's lets one call in at a time, who takes it again at once keeps
-    /// all others out to the end of the listing; so they get as much time as it took.
-    fn at<T>(&self, look: impl FnOnce(&Session) -> T) -> T {
-        let start = Instant::now();
-        let seen = look(self.session);
-        let took = start.elapsed();
-        if self.gives_way && took > LONG {
-            thread::sleep(took);
-        }
-        seen
-    }
+fn find(session: &Session, class: ObjectClass) -> Result<Vec<ObjectHandle>, Failure> {
+    let template = [Attribute::Class(class), Attribute::Token(true)];
+    look(|| session.find_objects(&template))
+}
 
-    fn find(&self, class: ObjectClass) -> Result<Vec<ObjectHandle>, Failure> {
-        let template = [Attribute::Class(class), Attribute::Token(true)];
-        Ok(self.at(|session| session.find_objects(&template))?)
-    }
-
-    fn keys(
-        &self,
-        class: ObjectClass,
-        strangers: &mut Strangers<()>,
-        ours: &mut Ours,
-        strange: &mut Vec<String>,
-    ) -> Result<(), Failure> {
-        let found = self.find(class)?;
-        strangers.begin(&found);
-        for object in found {
-            if strangers.known(object).is_some() {
-                continue;
-            }
-            let description = self.at(|session| object::describe(session, object))?;
-            if !description.label.starts_with(LABEL_PREFIX.as_bytes()) {
-                strangers.remember(object, ());
-                continue;
-            }
-            match trial::label_of(&description.label) {
-                Some(label) if object::class_of(label.ring.algorithm()) == class => {
-                    ours.push((object, label, description));
-                }
-                _ => strange.push(printable(&description.label)),
-            }
+fn keys(
+    session: &Session,
+    class: ObjectClass,
+    strangers: &mut Strangers<()>,
+    ours: &mut Ours,
+    strange: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let found = find(session, class)?;
+    strangers.begin(&found);
+    for object in found {
+        if strangers.known(object).is_some() {
+            continue;
         }
-        Ok(())
-    }
-
-    /// The public keys with ids of ours, by id.
-    fn publics(
-        &self,
-        strangers: &mut Strangers<Vec<u8>>,
-        ours: &Ours,
-    ) -> Result<HashMap<Vec<u8>, Vec<ObjectHandle>>, Failure> {
-        let mut publics: HashMap<Vec<u8>, Vec<ObjectHandle>> = ours
-            .iter()
-            .map(|(_, _, description)| (description.id.clone(), Vec::new()))
-            .collect();
-        let found = self.find(ObjectClass::PUBLIC_KEY)?;
-        strangers.begin(&found);
-        for object in found {
-            if strangers
-                .known(object)
-                .is_some_and(|id| !publics.contains_key(id))
-            {
-                continue;
-            }
-            let read = self.at(|session| session.get_attributes(object, &[AttributeType::Id]))?;
-            let id = match read.as_slice() {
-                [Attribute::Id(id)] => id.clone(),
-                _ => Vec::new(),
-            };
-            match publics.get_mut(&id) {
-                Some(objects) => objects.push(object),
-                None => strangers.remember(object, id),
-            }
+        let description = look(|| object::describe(session, object))?;
+        if !description.label.starts_with(LABEL_PREFIX.as_bytes()) {
+            strangers.remember(object, ());
+            continue;
         }
-        Ok(publics)
-    }
-
-    /// Tombstones, and others' public keys. Private objects alone: who has no PIN can make public ones in many tokens.
-    fn records(&self, listing: &mut Listing) -> Result<(), Failure> {
-        let template = [
-            Attribute::Class(ObjectClass::DATA),
-            Attribute::Token(true),
-            Attribute::Private(true),
-            Attribute::Application(object::APPLICATION.to_vec()),
-        ];
-        let wanted = [AttributeType::Label, AttributeType::Value];
-        for object in self.at(|session| session.find_objects(&template))? {
-            let attributes = self.at(|session| session.get_attributes(object, &wanted))?;
-            let [Attribute::Label(label), Attribute::Value(value)] = attributes.as_slice() else {
-                continue;
-            };
-            let is = |prefix: &str| label.starts_with(prefix.as_bytes());
-            match (Tombstone::from_json(value), Imported::from_json(value)) {
-                (Ok(tombstone), _) if is(TOMBSTONE_PREFIX) => listing.tombstones.push(tombstone),
-                (_, Ok(imported)) if is(IMPORTED_PREFIX) => listing.imported.push(imported),
-                _ => listing.strange.push(printable(label)),
+        match trial::label_of(&description.label) {
+            Some(label) if object::class_of(label.ring.algorithm()) == class => {
+                ours.push((object, label, description));
             }
+            _ => strange.push(printable(&description.label)),
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// The public keys with ids of ours, by id.
+fn publics(
+    session: &Session,
+    others: &mut Others,
+    ours: &Ours,
+) -> Result<HashMap<Vec<u8>, Vec<ObjectHandle>>, Failure> {
+    let Others { public, hash, .. } = others;
+    let mut publics: HashMap<Vec<u8>, Vec<ObjectHandle>> = ours
+        .iter()
+        .map(|(_, _, description)| (description.id.clone(), Vec::new()))
+        .collect();
+    let hashes: HashSet<u64> = publics.keys().map(|id| hash.hash_one(id)).collect();
+    let found = find(session, ObjectClass::PUBLIC_KEY)?;
+    public.begin(&found);
+    for object in found {
+        if public.known(object).is_some_and(|id| !hashes.contains(id)) {
+            continue;
+        }
+        let read = look(|| session.get_attributes(object, &[AttributeType::Id]))?;
+        let id = match read.as_slice() {
+            [Attribute::Id(id)] => id.clone(),
+            _ => Vec::new(),
+        };
+        match publics.get_mut(&id) {
+            Some(objects) => objects.push(object),
+            None => public.remember(object, hash.hash_one(&id)),
+        }
+    }
+    Ok(publics)
 }
 
 fn key(
     session: &Session,
+    object: ObjectHandle,
     label: &Label,
     description: &Description,
     publics: &HashMap<Vec<u8>, Vec<ObjectHandle>>,
@@ -197,6 +174,8 @@ fn key(
         _ => None,
     };
     if public.is_none() && object::class_of(algorithm) != ObjectClass::SECRET_KEY {
+        // Another process may have destroyed both halves meanwhile: then this one is not there either.
+        object::describe(session, object)?;
         defects.push("without one public key of its own");
     }
     Ok(StoredKey {
@@ -234,6 +213,30 @@ fn is_proven(
 
 fn fingerprint(public: Option<&PublicKey>) -> String {
     public.map(crate::jwk::thumbprint).unwrap_or_default()
+}
+
+/// Tombstones, and others' public keys. Private objects alone: who has no PIN can make public ones in many tokens.
+fn records(session: &Session, listing: &mut Listing) -> Result<(), Failure> {
+    let template = [
+        Attribute::Class(ObjectClass::DATA),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Application(object::APPLICATION.to_vec()),
+    ];
+    let wanted = [AttributeType::Label, AttributeType::Value];
+    for object in look(|| session.find_objects(&template))? {
+        let attributes = look(|| session.get_attributes(object, &wanted))?;
+        let [Attribute::Label(label), Attribute::Value(value)] = attributes.as_slice() else {
+            continue;
+        };
+        let is = |prefix: &str| label.starts_with(prefix.as_bytes());
+        match (Tombstone::from_json(value), Imported::from_json(value)) {
+            (Ok(tombstone), _) if is(TOMBSTONE_PREFIX) => listing.tombstones.push(tombstone),
+            (_, Ok(imported)) if is(IMPORTED_PREFIX) => listing.imported.push(imported),
+            _ => listing.strange.push(printable(label)),
+        }
+    }
+    Ok(())
 }
 
 /// A label for the log: whoever can write objects chose it.

@@ -2,10 +2,11 @@
 //!
 //! `token` opens the module and logs in, `canary` asks whether it is alive, `recovery` brings it back after a failure,
 //! and `watchdog` sees when it never will; `session` is one conversation with it, `open` what is known in a session and
-//! `copy` the copies of keys there, and `lane` the threads that hold them; `listing` reads all that is ours in it;
-//! `mechanism` says how JOSE's algorithms are asked for, `object` what keys look like, `trial` finds out what a token
-//! and a key really do, `announce` lets other processes see what was written, `examine` finds out what else
-//! `key-service doctor` tells, `error` says what the module's return values mean for us.
+//! `copy` the copies of keys there, `lane` the threads that hold them and `queue` what waits for those; `listing` reads
+//! all that is ours in it, and `strangers` remembers what is not; `patience` tries again; `mechanism` says how JOSE's
+//! algorithms are asked for, `object` what keys look like, `trial` finds out what a token and a key really do, `announce`
+//! lets other processes see what was written, `examine` finds out what else `key-service doctor` tells, `error` says
+//! what the module's return values mean for us.
 
 mod announce;
 mod canary;

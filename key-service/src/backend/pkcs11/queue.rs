@@ -14,9 +14,11 @@ use tokio::sync::oneshot;
 use crate::backend::{Error, Session};
 
 /// A job that ends sooner costs less than the call of another lane gains.
-const QUICK: Duration = Duration::from_micros(200);
-/// How long a job may wait before another lane is called, and for how long a lane is expected to come for more. More
-/// than the time of a few dozen quick jobs: below it a second lane would come and go all the time.
+pub(super) const QUICK: Duration = Duration::from_micros(200);
+/// For so long a lane that was called, or took a job, is expected to come for more.
+const SOON: Duration = Duration::from_micros(500);
+/// A job that has waited for so long is worth another lane. More than the time of a few dozen quick jobs: below it a
+/// second lane would come and go all the time.
 const LONG: Duration = Duration::from_millis(5);
 /// Of so many quick jobs more than of others, the next is expected to be quick. A thread that has to give its core away
 /// now and then does not make a module slow.
@@ -41,6 +43,8 @@ struct Jobs {
     asleep: Vec<usize>,
     /// How many more quick jobs than others there were lately: between 0 and twice `CONFIDENCE`.
     quick: u32,
+    /// Whether a lane that sleeps looks again by itself.
+    is_guarded: bool,
     is_closed: bool,
 }
 
@@ -68,22 +72,11 @@ pub(super) enum Last {
 }
 
 impl Jobs {
-    /// Whether what waits is better left to a lane that is at work: to another one than `asking`, if a lane asks.
-    fn is_left(&self, asking: Option<usize>, now: Instant) -> bool {
-        let is_soon = |since: Instant| now.saturating_duration_since(since) < LONG;
-        // One that does not come out of the module, or has ended, is nobody to wait for.
-        let comes = |(lane, Lane { since, .. }): (usize, &Lane)| {
-            Some(lane) != asking && since.is_some_and(is_soon)
-        };
-        self.quick >= CONFIDENCE
-            && self.waiting.front().is_some_and(|&(came, _)| is_soon(came))
-            && self.lanes.iter().enumerate().any(comes)
-    }
-
     /// What `lane`, which has nothing to do, takes.
     fn taken(&mut self, lane: usize, now: Instant) -> Option<Job> {
+        let others = self.lanes.iter().enumerate().filter(|(at, _)| *at != lane);
         // Nobody calls a lane back once the queue is closed.
-        if !self.is_closed && self.is_left(Some(lane), now) {
+        if !self.is_closed && self.is_left_to(others.map(|(_, other)| other), now) {
             return None;
         }
         let (_, job) = self.waiting.pop_front()?;
@@ -93,12 +86,21 @@ impl Jobs {
 
     /// The lane that is to be called to what waits, if any.
     fn called(&mut self, now: Instant) -> Option<usize> {
-        if self.waiting.is_empty() || self.is_left(None, now) {
+        if self.waiting.is_empty() || self.is_left_to(self.lanes.iter(), now) {
             return None;
         }
         let lane = self.asleep.pop()?;
         self.lanes[lane].since = Some(now);
         Some(lane)
+    }
+
+    /// Whether what waits is better left to one of `lanes` that is at work.
+    fn is_left_to<'a>(&self, mut lanes: impl Iterator<Item = &'a Lane>, now: Instant) -> bool {
+        let is_within = |time, since| now.saturating_duration_since(since) < time;
+        self.quick >= CONFIDENCE
+            && matches!(self.waiting.front(), Some(&(came, _)) if is_within(LONG, came))
+            // One that is at something longer, does not come out of the module, or has ended, is nobody to wait for.
+            && lanes.any(|lane| lane.since.is_some_and(|since| is_within(SOON, since)))
     }
 
     fn took(&mut self, time: Duration) {
@@ -230,12 +232,24 @@ impl Queue {
             }
             jobs.lanes[lane].since = None;
             jobs.asleep.push(lane);
-            jobs = self.ready[lane]
-                .wait(jobs)
-                .unwrap_or_else(PoisonError::into_inner);
+            jobs = self.sleep(lane, jobs);
             // One that wakes for a revision, or by itself, has not been called.
             jobs.asleep.retain(|&asleep| asleep != lane);
         }
+    }
+
+    /// Returns when the lane is called, or by itself.
+    fn sleep<'a>(&self, lane: usize, mut jobs: MutexGuard<'a, Jobs>) -> MutexGuard<'a, Jobs> {
+        if jobs.waiting.is_empty() || jobs.is_guarded {
+            let woken = self.ready[lane].wait(jobs);
+            return woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        // What was left to another lane, which may be kept: one lane looks again.
+        jobs.is_guarded = true;
+        let woken = self.ready[lane].wait_timeout(jobs, LONG);
+        let (mut jobs, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        jobs.is_guarded = false;
+        jobs
     }
 }
 
@@ -291,7 +305,10 @@ mod tests {
     #[test]
     fn lanes_are_called_where_they_help() {
         let now = Instant::now();
-        let long_ago = now.checked_sub(LONG).unwrap();
+        let (long_ago, a_while_ago) = (
+            now.checked_sub(LONG).unwrap(),
+            now.checked_sub(SOON).unwrap(),
+        );
         for (asleep, quick, came, taken, expected, why) in [
             (4, 0, now, now, 4, "slow: one for each job that waits"),
             (2, 0, now, now, 2, "slow: those that sleep"),
@@ -299,7 +316,14 @@ mod tests {
             (4, CONFIDENCE, now, now, 1, "quick: one, which then comes"),
             (3, CONFIDENCE, now, now, 0, "quick: somebody comes"),
             (3, CONFIDENCE, long_ago, now, 3, "quick, but it has waited"),
-            (3, CONFIDENCE, now, long_ago, 1, "quick, but nobody comes"),
+            (
+                3,
+                CONFIDENCE,
+                now,
+                a_while_ago,
+                1,
+                "quick, but nobody comes",
+            ),
         ] {
             let mut jobs = jobs(asleep, quick, came, taken);
             let called: Vec<usize> = (0..6).filter_map(|_| jobs.called(now)).collect();
@@ -315,12 +339,22 @@ mod tests {
     #[test]
     fn a_lane_leaves_quick_jobs_to_another() {
         let now = Instant::now();
-        let long_ago = now.checked_sub(LONG).unwrap();
+        let (long_ago, a_while_ago) = (
+            now.checked_sub(LONG).unwrap(),
+            now.checked_sub(SOON).unwrap(),
+        );
         for (quick, came, others, is_closed, takes, why) in [
             (CONFIDENCE, now, Some(now), false, false, "another comes"),
             (CONFIDENCE - 1, now, Some(now), false, true, "slow"),
             (CONFIDENCE, long_ago, Some(now), false, true, "it waited"),
-            (CONFIDENCE, now, Some(long_ago), false, true, "nobody comes"),
+            (
+                CONFIDENCE,
+                now,
+                Some(a_while_ago),
+                false,
+                true,
+                "nobody comes",
+            ),
             (CONFIDENCE, now, None, false, true, "the others sleep"),
             (CONFIDENCE, now, Some(now), true, true, "the last ones"),
         ] {
@@ -360,13 +394,31 @@ mod tests {
                 done
             })
         });
+        let until = Instant::now() + Duration::from_secs(60);
         while queue.lock().asleep.len() < 2 {
+            assert!(Instant::now() < until, "a lane ended");
             std::thread::yield_now();
         }
         assert_eq!(queue.length(), 0);
         queue.close();
         let done: i32 = lanes.map(|lane| lane.join().unwrap()).iter().sum();
         assert_eq!(done, 1);
+    }
+
+    /// Nobody pushes or calls any more.
+    #[test]
+    fn what_was_left_to_a_lane_that_is_kept_is_taken() {
+        let queue = Queue::new(1, 2);
+        {
+            let mut jobs = queue.lock();
+            jobs.quick = CONFIDENCE;
+            jobs.waiting.push_back((Instant::now(), idle()));
+            // Expected for longer than any test takes.
+            jobs.lanes[0].since = Some(Instant::now() + Duration::from_secs(3600));
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(matches!(queue.next(1, Last::Other), Next::Job(_))));
+        assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok(true));
     }
 
     #[test]

@@ -207,6 +207,7 @@ impl Session for Conversation {
                 lasting: Some((&text, &id)),
             };
             let (public, private) = object::generate(&open.session, &design)?;
+            open.others.forget((public, private));
             let proven = || -> Result<StoredKey, Failure> {
                 let public = match public {
                     Some(public) => object::read_public(&open.session, algorithm, public)?,

@@ -12,8 +12,8 @@ use super::queue::Queue;
 use super::token::Token;
 use crate::backend::State;
 
-/// How often the threads are looked at, at least.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the threads are looked at, at least, and what was left to one that is kept.
+const LOOK: Duration = Duration::from_millis(200);
 /// So many times as long as a request may take what makes, lists or finds keys again: that is thousands of calls, or one
 /// that looks for two large primes.
 pub(super) const PATIENCE: u32 = 10;
