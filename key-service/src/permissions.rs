@@ -66,7 +66,7 @@ pub fn check_private_folder(path: &Path) -> Result<(), Refused> {
     closed(path, &metadata, "chmod 700")
 }
 
-/// Opens a file that others may read, and not change.
+/// Opens a file that others may read, and not change, nor put another in its place.
 ///
 /// Whose it is does not matter, nor on a read-only mount who could write it elsewhere: a configuration that is mounted into
 /// a container belongs to somebody outside, and what it names to load is looked at for itself.
@@ -79,6 +79,10 @@ pub fn open_unchangeable(path: &Path) -> Result<File, Refused> {
     let mount = fstatvfs(&file).map_err(|error| unreadable(path)(error.into()))?;
     if !mount.flags().contains(FsFlags::ST_RDONLY) {
         unchangeable(path, &metadata)?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        irreplaceable_in(folder.unwrap_or(Path::new(".")))?;
     }
     Ok(file)
 }
@@ -159,6 +163,15 @@ fn unchangeable(path: &Path, metadata: &Metadata) -> Result<(), Refused> {
         return Ok(());
     }
     Err(changeable(path, metadata, "chmod go-w"))
+}
+
+/// Whoever writes in a folder puts another file in place of each, unless the folder keeps them from that.
+fn irreplaceable_in(folder: &Path) -> Result<(), Refused> {
+    let metadata = fs::metadata(folder).map_err(unreadable(folder))?;
+    if metadata.mode() & 0o002 == 0 || metadata.mode() & STICKY != 0 {
+        return Ok(());
+    }
+    Err(changeable(folder, &metadata, "chmod o-w"))
 }
 
 fn open_to_others(path: &Path, metadata: &Metadata, remedy: &str) -> Refused {
@@ -301,6 +314,22 @@ mod tests {
             open_secret(&folder.path().join("none")),
             Err(Refused::Unreadable { .. })
         ));
+    }
+
+    #[test]
+    fn a_configuration_is_no_safer_than_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        for (mode, is_refused) in [
+            (0o755, false),
+            (0o775, false),
+            (0o757, true),
+            (0o1777, false),
+        ] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(open_unchangeable(&file).is_err(), is_refused, "{mode:o}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde_json::json;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
+use crate::algorithm::RingName;
 use crate::config::Admin;
 use crate::permissions;
 
@@ -43,6 +44,9 @@ pub enum Command {
         /// Why, for the record
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        /// Also the key of a ring that never gets another one
+        #[arg(long)]
+        without_heir: bool,
     },
     /// Withdraws a key until it is enabled; where it was active, its successor signs at once
     Disable {
@@ -196,7 +200,14 @@ pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<St
                 return Ok(show::rotation_text(&rotation));
             }
         }
-        Command::Revoke { kid, reason } => {
+        Command::Revoke {
+            kid,
+            reason,
+            without_heir,
+        } => {
+            if !without_heir {
+                has_heir(&mut client, &kid).await?;
+            }
             let request = v1::RevokeKeyRequest { kid, reason };
             let revocation = client.revoke_key(request).await?.into_inner();
             if as_json {
@@ -325,6 +336,21 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     cause.to_string()
 }
 
+/// Refuses to withdraw for good what has no successor, unless that is said: nothing brings it back.
+async fn has_heir(client: &mut KeyAdminClient<Channel>, kid: &str) -> Result<(), Error> {
+    let request = v1::ListKeysRequest::default();
+    let keys = client.list_keys(request).await?.into_inner().keys;
+    let is_fixed = |key: &v1::Key| key.ring.parse().is_ok_and(|ring: RingName| ring.is_fixed());
+    match keys.iter().find(|key| key.kid == kid && is_fixed(key)) {
+        Some(key) => Err(Error::Input(format!(
+            "{} never gets another key, and what it computed cannot be computed again: \
+             with --without-heir it is revoked all the same",
+            key.ring
+        ))),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -347,7 +373,7 @@ mod tests {
             &["disable", "-Ikf", "--reason", "leak"],
         ] {
             let parsed = Line::try_parse_from([&["admin"], line].concat());
-            let (Command::Revoke { kid, reason } | Command::Disable { kid, reason }) =
+            let (Command::Revoke { kid, reason, .. } | Command::Disable { kid, reason }) =
                 parsed.unwrap().command
             else {
                 panic!("{line:?} is another command");

@@ -326,17 +326,27 @@ fn tail(
     }
 }
 
+/// A text of a record, in quotes where it is not one word: callers chose some of them, and none may look like a record.
+fn shown(value: Option<&Value>) -> String {
+    let text = value.and_then(Value::as_str).unwrap_or_default();
+    if text.bytes().all(|octet| octet.is_ascii_graphic()) {
+        text.to_owned()
+    } else {
+        format!("{text:?}")
+    }
+}
+
 /// A record for a person: when, who, what, how it ended, and what was signed.
 fn row(line: &[u8]) -> String {
     let record: Value = serde_json::from_slice(line).unwrap_or_default();
-    let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+    let text = |name: &str| shown(record.get(name));
     let time = record
         .get("time")
         .and_then(Value::as_i64)
         .unwrap_or_default();
     let time = jiff::Timestamp::from_millisecond(time).unwrap_or_default();
-    let what = match (text("event"), text("method")) {
-        ("", "") => text("rpc").to_owned(),
+    let what = match (&*text("event"), &*text("method")) {
+        ("", "") => text("rpc"),
         ("", method) => method.to_owned(),
         (event, _) => format!("({event})"),
     };
@@ -356,7 +366,7 @@ fn row(line: &[u8]) -> String {
     }
     let items = record.get("items").and_then(Value::as_array);
     for item in items.into_iter().flatten() {
-        let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+        let text = |name: &str| shown(item.get(name));
         let _ = write!(
             row,
             "  {} {} {}",
@@ -368,4 +378,24 @@ fn row(line: &[u8]) -> String {
     row.truncate(row.trim_end().len());
     row.push('\n');
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line() {
+        let record = br#"{"seq":7,"time":0,"rpc":"KeyAdmin","method":"RevokeKey","caller":"operator","status":"INVALID_ARGUMENT","kid":"abc","reason":"ok\n     100  OK","items":[{"profile":"id_token","ring":"id-token/ES256","jti":"a\u001b[31m b"}]}"#;
+        let row = row(record);
+        assert_eq!(row.lines().count(), 1, "{row}");
+        assert!(!row.contains('\x1b'), "{row}");
+        for part in [
+            "  kid=abc  ",
+            r#"reason="ok\n     100  OK""#,
+            r#""a\u{1b}[31m b""#,
+        ] {
+            assert!(row.contains(part), "{part} in {row}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::iter;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::{Allow, Config, Invalid, Period, Ring, Service, rules};
@@ -9,6 +10,9 @@ use crate::algorithm::{RingAlgorithm, RingName};
 use crate::backend;
 use crate::keyring::policy::{Policy, Profile};
 use crate::keyring::{self, RingSettings};
+
+/// The most sessions with one token: more than any module signs in at a time.
+const LANES: usize = 256;
 
 impl Config {
     pub(super) fn check(&self) -> Result<(), Invalid> {
@@ -81,6 +85,13 @@ impl Config {
         let backend::Settings::Pkcs11(settings) = &self.backend else {
             return Ok(());
         };
+        let lanes = settings.lanes.map_or(1, NonZeroUsize::get);
+        require(
+            lanes <= LANES,
+            format!(
+                "[backend] lanes = {lanes} is too many: each is a thread and a session, and there are at most {LANES}"
+            ),
+        )?;
         // Less is what a busy network HSM may need, and would end a process that is well.
         require(
             settings.hang_limit >= Duration::from_secs(1),

@@ -20,7 +20,9 @@ const RINGS: &[(&str, &[RingAlgorithm])] = &[
         "id-token",
         &[RingAlgorithm::Signature(SignatureAlgorithm::EdDsa)],
     ),
-    ("access-token", &[SIGN_ES256, SIGN_RS256]),
+    // What a gateway signs JWT access tokens with, unless a client is registered for the other.
+    ("access-token", &[SIGN_RS256]),
+    ("access-token", &[SIGN_ES256]),
     (
         "request-object",
         &[
