@@ -171,7 +171,7 @@ fn irreplaceable_in(folder: &Path) -> Result<(), Refused> {
     if metadata.mode() & 0o002 == 0 || metadata.mode() & STICKY != 0 {
         return Ok(());
     }
-    Err(changeable(folder, &metadata, "chmod o-w"))
+    Err(changeable(folder, &metadata, "chmod go-w"))
 }
 
 fn open_to_others(path: &Path, metadata: &Metadata, remedy: &str) -> Refused {

@@ -428,6 +428,7 @@ fn what_it_writes_can_be_pasted() {
             "id-token/RS256",
             "id-token/ES256",
             "id-token/EdDSA",
+            "access-token/RS256",
             "access-token/ES256",
             "request-object/RSA-OAEP",
             "request-object/ECDH-ES",

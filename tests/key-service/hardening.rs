@@ -257,8 +257,8 @@ fn what_others_can_read_or_change_refuses_the_start() {
         ("module", &pkcs11, module.clone(), 0o646, "chmod go-w"),
         ("its folder", &pkcs11, at("module"), 0o757, "chmod go-w"),
         (
-            "a folder above it",
-            &pkcs11,
+            "folder of the configuration",
+            &software,
             folder.path().to_owned(),
             0o707,
             "chmod go-w",
