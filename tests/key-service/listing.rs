@@ -46,11 +46,19 @@ fn label(generation: u64) -> Label {
     format!("k1/id-token/ES256/{generation}/1").parse().unwrap()
 }
 
-/// How many objects a listing reads, and what it finds.
+/// How often a listing calls for attributes, and what it finds.
 async fn reads(device: &Device, control: &Control) -> (u64, Listing) {
     let before = control.calls("C_GetAttributeValue");
     let listing = device.list().await.unwrap();
     (control.calls("C_GetAttributeValue") - before, listing)
+}
+
+/// Two devices on a token with 40 keys of somebody else.
+fn in_a_crowd(softhsm: &SoftHsm) -> (Control, [Device; 2], Session) {
+    let plain = softhsm.token("signet", "1234");
+    let (control, token) = faulty(&plain);
+    let devices = [(); 2].map(|()| Device::open(&pkcs11(&token)).unwrap());
+    (control, devices, crowd(&plain, 40))
 }
 
 fn ids(listing: &Listing) -> Vec<&KeyId> {
@@ -92,11 +100,7 @@ async fn what_is_new_or_becomes_ours_is_found_among_many() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let plain = softhsm.token("signet", "1234");
-    let (control, token) = faulty(&plain);
-    let device = Device::open(&pkcs11(&token)).unwrap();
-    let other = Device::open(&pkcs11(&token)).unwrap();
-    let session = crowd(&plain, 40);
+    let (control, [device, other], session) = in_a_crowd(&softhsm);
     for _ in 0..2 {
         assert!(reads(&device, &control).await.1.keys.is_empty());
     }
@@ -137,11 +141,7 @@ async fn what_could_not_be_read_once_is_no_stranger() {
     let Some(softhsm) = SoftHsm::in_own_process(name) else {
         return;
     };
-    let plain = softhsm.token("signet", "1234");
-    let (control, token) = faulty(&plain);
-    let device = Device::open(&pkcs11(&token)).unwrap();
-    let other = Device::open(&pkcs11(&token)).unwrap();
-    let session = crowd(&plain, 40);
+    let (control, [device, other], session) = in_a_crowd(&softhsm);
     let made = other.generate(&label(1)).await.unwrap();
     // CKR_ATTRIBUTE_TYPE_INVALID: an answer like any other, of which each attribute is missing.
     control.set("C_GetAttributeValue error 0x12").unwrap();
