@@ -35,6 +35,8 @@ const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rpc {
     Sign,
+    /// One request of a stream.
+    SignStream,
     Verify,
     Mac,
     Decrypt,
@@ -46,8 +48,9 @@ pub(crate) enum Rpc {
 }
 
 impl Rpc {
-    const ALL: [Rpc; 9] = [
+    const ALL: [Rpc; 10] = [
         Rpc::Sign,
+        Rpc::SignStream,
         Rpc::Verify,
         Rpc::Mac,
         Rpc::Decrypt,
@@ -61,6 +64,7 @@ impl Rpc {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Rpc::Sign => "Sign",
+            Rpc::SignStream => "SignStream",
             Rpc::Verify => "Verify",
             Rpc::Mac => "Mac",
             Rpc::Decrypt => "Decrypt",
@@ -69,6 +73,14 @@ impl Rpc {
             Rpc::PublicJwks => "PublicJWKS",
             Rpc::WatchPublicJwks => "WatchPublicJWKS",
             Rpc::Admin => "KeyAdmin",
+        }
+    }
+
+    /// What the audit log calls it: a signature is one, whichever way it was asked for.
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            Rpc::SignStream => Rpc::Sign.as_str(),
+            other => other.as_str(),
         }
     }
 

@@ -32,6 +32,7 @@ mod running;
 mod seal;
 mod shared_secret;
 mod sign;
+mod sign_stream;
 mod slow_device;
 mod stolen_certificate;
 mod surface;

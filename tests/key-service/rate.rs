@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 
 use crate::audit::records;
 use crate::running::{KeyService, caller, id_token, item, jwks, sign, verification, wrapped};
+use crate::sign_stream::{answers, request, stream};
 use crate::surface::get;
 
 const RING: &str = "id-token/ES256";
@@ -50,6 +51,30 @@ fn is_too_often(status: &Status) -> bool {
     // As long as the most that one request can have takes.
     assert!((1..=64_000).contains(&after), "{after}");
     true
+}
+
+#[tokio::test]
+async fn a_stream_has_no_rate_of_its_own() {
+    let service = KeyService::start(TABLES);
+    let begun = Instant::now();
+    let (ask, mut stream) = stream(&mut limited(&service).await).await.unwrap();
+    for id in 0..60 {
+        let request = request(id, RING, &id_token(service.now()));
+        ask.send(request).await.unwrap();
+    }
+    let answers = answers(&mut stream, 60).await;
+    let refused: Vec<&v1::Refusal> = answers
+        .values()
+        .filter_map(|answer| answer.as_ref().err())
+        .collect();
+    for refusal in &refused {
+        assert_eq!(refusal.code, Code::ResourceExhausted as u32);
+        let after = refusal.retry_pushback_ms.unwrap();
+        assert!((1..=64_000).contains(&after), "{after}");
+    }
+    let done = 60 - refused.len();
+    let most = 41 + usize::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!((40..=most).contains(&done), "{done}");
 }
 
 #[tokio::test]

@@ -116,14 +116,18 @@ impl KeyService {
         &self,
         tls: ClientTlsConfig,
     ) -> Result<Channel, tonic::transport::Error> {
+        self.endpoint(tls)?.connect().await
+    }
+
+    pub(crate) fn endpoint(
+        &self,
+        tls: ClientTlsConfig,
+    ) -> Result<Endpoint, tonic::transport::Error> {
         let address = self.running.tcp_address().unwrap();
         let tls = tls
             .ca_certificate(Certificate::from_pem(self.authority.certificate_pem()))
             .domain_name("localhost");
-        Endpoint::from_shared(format!("https://{address}"))?
-            .tls_config(tls)?
-            .connect()
-            .await
+        Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)
     }
 }
 

@@ -55,6 +55,7 @@ mod sealed_secret;
 mod secrets;
 mod session_management;
 mod sign_codes_once;
+mod signing_stream;
 mod site;
 mod stack;
 mod start;

@@ -342,7 +342,8 @@ fn say_everything(stack: &Stack, folder: &Path, name: &str) {
     stack.start_again(name);
 }
 
-fn metrics(folder: &Path, name: &str) -> String {
+/// The address of a process' metrics.
+pub(crate) fn metrics(folder: &Path, name: &str) -> String {
     let settings: toml::Table = configuration(folder, name).1.parse().unwrap();
     format!(
         "http://{}/metrics",

@@ -22,7 +22,7 @@ pub struct Listen {
     /// Longest request message, in octets.
     #[serde(default = "default_message_size")]
     pub message_size: usize,
-    /// Requests at a time on one connection.
+    /// Calls at a time on one connection, and as many requests on its stream of signatures.
     #[serde(default = "default_streams")]
     pub concurrent_streams: u32,
     /// Connections at a time, on all workers together.

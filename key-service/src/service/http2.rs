@@ -39,7 +39,8 @@ pub(super) async fn serve<S, A>(
 {
     let mut builder = h2::server::Builder::new();
     builder
-        .max_concurrent_streams(limits.concurrent_streams)
+        // Calls, and the stream of signatures beside them.
+        .max_concurrent_streams(limits.concurrent_streams.saturating_add(1))
         .max_header_list_size(HEADERS)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);

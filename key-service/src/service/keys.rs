@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use proto::v1::key_service_server::KeyService;
 use proto::v1::{self, decrypt_request, mac_request, verify_request, wrap_request};
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -15,13 +16,18 @@ use crate::metrics::Rpc;
 
 use super::peer::Caller;
 use super::publication::public_jwks;
+use super::sign_stream::sign_stream;
 use super::{Call, Shared, watch};
 
 /// The service as one connection's caller has it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Keys {
     pub(super) shared: Arc<Shared>,
     pub(super) caller: Arc<Caller>,
+    /// When the connection began.
+    pub(super) since: Instant,
+    /// The connection's one SignStream has it.
+    pub(super) stream: Arc<Semaphore>,
 }
 
 #[tonic::async_trait]
@@ -30,24 +36,18 @@ impl KeyService for Keys {
         &self,
         request: Request<v1::SignRequest>,
     ) -> Result<Response<v1::SignResponse>, Status> {
-        let mut call = Call::begin(&self.shared, Rpc::Sign, &self.caller, &request);
+        let call = Call::begin(&self.shared, Rpc::Sign, &self.caller, &request);
         let deadline = deadline(request.metadata());
-        let items = &request.get_ref().items;
-        let outcome = async {
-            self.caller.spend(items.len(), call.since)?;
-            self.sign_items(items, deadline, &mut call.entry).await
-        };
-        let (outcome, answers) = match outcome.await {
-            Ok((response, answers)) => (Ok(response), answers),
-            Err(error) => (Err(error), Vec::new()),
-        };
-        let answer = self.shared.answer(call, outcome).await;
-        // What the audit log could not take does not leave, and is not remembered.
-        if answer.is_ok() && !answers.is_empty() {
-            let now = self.shared.keyring.clock().now();
-            answers.into_iter().for_each(|answer| answer.keep(now));
-        }
-        answer
+        self.sign_request(call, request.get_ref(), deadline).await
+    }
+
+    type SignStreamStream = ReceiverStream<Result<v1::SignStreamResponse, Status>>;
+
+    async fn sign_stream(
+        &self,
+        request: Request<Streaming<v1::SignStreamRequest>>,
+    ) -> Result<Response<Self::SignStreamStream>, Status> {
+        sign_stream(self, request.into_inner()).map(Response::new)
     }
 
     async fn verify(
@@ -173,7 +173,37 @@ impl KeyService for Keys {
 
 impl Keys {
     pub(super) fn new(shared: Arc<Shared>, caller: Arc<Caller>) -> Keys {
-        Keys { shared, caller }
+        Keys {
+            shared,
+            caller,
+            since: Instant::now(),
+            stream: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// One call of Sign, whichever way it came.
+    pub(super) async fn sign_request(
+        &self,
+        mut call: Call<'_>,
+        request: &v1::SignRequest,
+        deadline: Option<Instant>,
+    ) -> Result<Response<v1::SignResponse>, Status> {
+        let items = &request.items;
+        let outcome = async {
+            self.caller.spend(items.len(), call.since)?;
+            self.sign_items(items, deadline, &mut call.entry).await
+        };
+        let (outcome, answers) = match outcome.await {
+            Ok((response, answers)) => (Ok(response), answers),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let answer = self.shared.answer(call, outcome).await;
+        // What the audit log could not take does not leave, and is not remembered.
+        if answer.is_ok() && !answers.is_empty() {
+            let now = self.shared.keyring.clock().now();
+            answers.into_iter().for_each(|answer| answer.keep(now));
+        }
+        answer
     }
 
     /// A ring of ours that this caller may use. Unknown and foreign are the same.

@@ -15,6 +15,7 @@ mod publication;
 mod rate;
 mod rewrap;
 mod sign;
+mod sign_stream;
 pub(crate) mod status;
 mod verify;
 mod watch;
@@ -270,15 +271,20 @@ impl<'a> Call<'a> {
         request: &'a tonic::Request<T>,
     ) -> Call<'a> {
         let id = request.metadata().get("x-request-id");
-        let id = id.and_then(|id| id.to_str().ok()).filter(|id| is_plain(id));
-        let request_id = id.unwrap_or("");
+        let id = id.and_then(|id| id.to_str().ok());
+        Call::begin_as(shared, rpc, caller, id.unwrap_or(""))
+    }
+
+    /// The same where the id is not in metadata.
+    fn begin_as(shared: &Shared, rpc: Rpc, caller: &'a Caller, request_id: &'a str) -> Call<'a> {
+        let request_id = if is_plain(request_id) { request_id } else { "" };
         Call {
             rpc,
             caller,
             request_id,
             since: Instant::now(),
             asked: None,
-            entry: shared.entry(rpc.as_str(), caller, request_id),
+            entry: shared.entry(rpc.operation(), caller, request_id),
         }
     }
 

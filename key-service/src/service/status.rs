@@ -13,6 +13,9 @@ use crate::keyring::policy::Rule;
 /// When what is only busy is worth another try.
 const SOON: Duration = Duration::from_millis(50);
 
+/// gRPC A6: a server's advice when to try again, in milliseconds.
+const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
+
 /// The name of success.
 pub(crate) const OK: &str = "OK";
 
@@ -74,19 +77,32 @@ pub(crate) fn no_such_method() -> Status {
     Status::unimplemented("no such method")
 }
 
+/// A second stream of signatures on a connection.
+pub(crate) fn streams_already() -> Status {
+    Status::resource_exhausted("the connection has its SignStream already")
+}
+
+/// A stream that ends before what it has read is answered.
+pub(crate) fn stream_broke() -> Status {
+    Status::internal("not all that was read is answered")
+}
+
 fn keys_away() -> Status {
     Status::unavailable("the keys cannot be used at the moment")
 }
 
 fn retry(mut status: Status, after: Duration) -> Status {
-    // gRPC A6: a server's advice when to try again, in milliseconds.
     let after = after.as_nanos().div_ceil(1_000_000);
     if let Ok(after) = after.to_string().parse() {
-        status
-            .metadata_mut()
-            .insert("grpc-retry-pushback-ms", after);
+        status.metadata_mut().insert(RETRY_PUSHBACK, after);
     }
     status
+}
+
+/// The advice of a status that is told in a message, where no metadata goes with it.
+pub(crate) fn retry_pushback(status: &Status) -> Option<u32> {
+    let after = status.metadata().get(RETRY_PUSHBACK)?.to_str().ok()?;
+    after.parse().ok()
 }
 
 /// The status' name, for metrics.

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -20,11 +20,17 @@ use tokio::net::{TcpStream, UnixStream};
 use tonic::Status;
 use tonic::body::Body;
 
+use super::fault;
 use super::gathered::Gathered;
+use super::signing::Signing;
 
 /// A peer that vanished without a word is noticed: how often it is asked, and how long it may take to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const SIGN_STREAM: &str = "/keyservice.v1.KeyService/SignStream";
+/// What the key-service may send before it is read, in octets: of a stream, and of a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How many connections a call is tried on, while each is being closed before it takes the call.
 const TRIES: usize = 3;
 
@@ -52,9 +58,15 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Current {
-    sender: Option<SendRequest<Bytes>>,
+    there: Option<There>,
     /// Counts connections, so that the end of an old one does not end the new one.
     number: u64,
+}
+
+#[derive(Debug)]
+struct There {
+    sender: SendRequest<Bytes>,
+    signing: Arc<Signing>,
 }
 
 impl Connection {
@@ -75,7 +87,23 @@ impl Connection {
     /// The next call connects with these certificates. Calls under way end on the connection that they are on.
     pub(super) fn renew(&self, tls: Option<Arc<rustls::ClientConfig>>) {
         self.0.tls.store(tls);
-        self.0.current().sender = None;
+        self.0.current().there = None;
+    }
+
+    /// Where signatures are asked for, if the connection is there, does not end and takes more.
+    pub(super) fn signing(&self) -> Option<Arc<Signing>> {
+        let mut current = self.0.current();
+        let there = current.there.as_mut()?;
+        // A stream does not say that its connection is asked to end, and is not read from then on.
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Err(_)) = there.sender.poll_ready(&mut context) {
+            current.there = None;
+            return None;
+        }
+        let most = there.sender.current_max_send_streams();
+        let signing = &there.signing;
+        // The stream itself is one. What is not read at once would be old when it is.
+        (signing.waiting() + 1 < most).then(|| Arc::clone(signing))
     }
 
     /// For a task that must not keep it.
@@ -101,13 +129,14 @@ impl Shared {
 
     fn sender(&self) -> Option<(SendRequest<Bytes>, u64)> {
         let current = self.current();
-        Some((current.sender.clone()?, current.number))
+        let there = current.there.as_ref()?;
+        Some((there.sender.clone(), current.number))
     }
 
     fn forget(&self, number: u64) {
         let mut current = self.current();
         if current.number == number {
-            current.sender = None;
+            current.there = None;
         }
     }
 
@@ -146,14 +175,21 @@ impl Shared {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, mut connection) = h2::client::handshake(Gathered(stream))
+        let (sender, mut connection) = http2()
+            .handshake(Gathered(stream))
             .await
             .map_err(std::io::Error::other)?;
         let pings = connection.ping_pong();
+        let stream = self.absolute(&Uri::from_static(SIGN_STREAM));
+        let signing = Signing::open(sender.clone(), stream.map_err(std::io::Error::other)?);
+        let there = There {
+            sender: sender.clone(),
+            signing: Arc::new(signing.map_err(std::io::Error::other)?),
+        };
         let number = {
             let mut current = self.current();
             current.number += 1;
-            current.sender = Some(sender.clone());
+            current.there = Some(there);
             current.number
         };
         let shared = Arc::downgrade(self);
@@ -195,13 +231,15 @@ impl Shared {
             };
             let (answer, stream) = sender
                 .send_request(request.clone(), false)
-                .map_err(|error| unavailable(&error))?;
+                .map_err(|error| fault::unavailable(&error))?;
             message.send(stream)?;
             match answer.await {
                 Ok(answer) => return Ok(answer.map(Answer)),
                 // RFC 9113 §6.8: streams above the last one that is named were not and will not be processed.
-                Err(error) if is_unprocessed(&error) && message.is_whole() => self.forget(number),
-                Err(error) => return Err(unavailable(&error)),
+                Err(error) if fault::is_unprocessed(&error) && message.is_whole() => {
+                    self.forget(number)
+                }
+                Err(error) => return Err(fault::unavailable(&error)),
             }
         }
         Err(Status::unavailable("every connection was closed at once"))
@@ -219,6 +257,15 @@ impl Shared {
         };
         Uri::from_parts(parts).map_err(|error| Status::internal(error.to_string()))
     }
+}
+
+/// The limits of a connection.
+pub(super) fn http2() -> h2::client::Builder {
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    builder
 }
 
 /// RFC 3986 §3.2.2: the brackets of an address are the URI's.
@@ -239,17 +286,6 @@ async fn vanishes(pings: Option<PingPong>) {
             return;
         }
     }
-}
-
-fn is_unprocessed(error: &h2::Error) -> bool {
-    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    let closing = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-    error.is_remote() && (refused || closing)
-}
-
-fn unavailable(error: &h2::Error) -> Status {
-    let reason = error.get_io().map(ToString::to_string);
-    Status::unavailable(reason.unwrap_or_else(|| error.to_string()))
 }
 
 /// What a call sends: one message that is there already, or a first one and those that follow.
@@ -290,7 +326,7 @@ impl Message {
                 }
             },
         };
-        sent.map_err(|error| unavailable(&error))
+        sent.map_err(|error| fault::unavailable(&error))
     }
 }
 
@@ -349,10 +385,10 @@ impl http_body::Body for Answer {
                 let _ = stream.flow_control().release_capacity(data.len());
                 Some(Ok(Frame::data(data)))
             }
-            Some(Err(error)) => Some(Err(unavailable(&error))),
+            Some(Err(error)) => Some(Err(fault::unavailable(&error))),
             None => match ready!(stream.poll_trailers(context)) {
                 Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-                Err(error) => Some(Err(unavailable(&error))),
+                Err(error) => Some(Err(fault::unavailable(&error))),
             },
         })
     }
@@ -364,7 +400,38 @@ impl http_body::Body for Answer {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::sync::Notify;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_is_to_end_is_asked_for_no_signatures() {
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        let is_to_end = Arc::new(Notify::new());
+        let ending = Arc::clone(&is_to_end);
+        tokio::spawn(async move {
+            let mut server = h2::server::handshake(there).await.unwrap();
+            let _unanswered = server.accept().await.unwrap().unwrap();
+            tokio::select! {
+                _ = server.accept() => {}
+                () = ending.notified() => server.graceful_shutdown(),
+            }
+            server.accept().await;
+        });
+        let connection = Connection::new(Address::Unix("".into()), None, KEEP_ALIVE);
+        assert!(connection.signing().is_none());
+        connection.0.greet(here).await.unwrap();
+        assert!(connection.signing().is_some());
+        is_to_end.notify_one();
+        let told = async {
+            while connection.signing().is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(20), told);
+        told.await.expect("a stream that is not asked");
+    }
 
     #[test]
     fn hosts_and_ports() {

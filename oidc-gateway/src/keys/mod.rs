@@ -4,8 +4,10 @@ mod channel;
 mod connection;
 mod directory;
 mod encryption;
+mod fault;
 mod gathered;
 mod item;
+mod signing;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -196,8 +198,7 @@ impl Keys {
         let message = v1::SignRequest {
             items: items.into_iter().map(Item::into_message).collect(),
         };
-        let mut client = KeyServiceClient::new(self.connection.clone());
-        let answer = self.answer("sign", Box::pin(client.sign(self.request(id, message))));
+        let answer = self.answer("sign", Box::pin(self.sign_message(id, message)));
         let signed = match answer.await {
             Ok(answer) => answer.items,
             // Our own claims are never malformed: what cannot be used is the client's key.
@@ -217,6 +218,26 @@ impl Keys {
             return Err(Error::Unavailable("another number of items".to_owned()));
         }
         Ok(signed.into_iter().map(|item| item.compact).collect())
+    }
+
+    /// By the stream of the connection, or by a call.
+    async fn sign_message(
+        &self,
+        id: &str,
+        mut message: v1::SignRequest,
+    ) -> Result<Response<v1::SignResponse>, Status> {
+        if let Some(signing) = self.connection.signing() {
+            // 0 would be no limit at all.
+            let timeout_ms = u32::try_from(self.timeout.as_millis())
+                .unwrap_or(u32::MAX)
+                .max(1);
+            match signing.sign(message, id, timeout_ms).await {
+                Ok(answer) => return answer.map(Response::new),
+                Err(unread) => message = unread,
+            }
+        }
+        let mut client = KeyServiceClient::new(self.connection.clone());
+        client.sign(self.request(id, message)).await
     }
 
     /// Verifies a compact JWS; `None`: it does not verify, or is not what was expected.

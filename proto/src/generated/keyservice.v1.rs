@@ -101,6 +101,49 @@ pub struct Signed {
     #[prost(string, tag = "2")]
     pub kid: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignStreamRequest {
+    /// The caller's own number for it, which its answer carries.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub request: ::core::option::Option<SignRequest>,
+    /// As "x-request-id" of a call of Sign.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    /// As "grpc-timeout" of a call of Sign, in milliseconds from when it is read; 0: none.
+    #[prost(uint32, tag = "4")]
+    pub timeout_ms: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignStreamResponse {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(oneof = "sign_stream_response::Outcome", tags = "2, 3")]
+    pub outcome: ::core::option::Option<sign_stream_response::Outcome>,
+}
+/// Nested message and enum types in `SignStreamResponse`.
+pub mod sign_stream_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "2")]
+        Response(super::SignResponse),
+        #[prost(message, tag = "3")]
+        Refusal(super::Refusal),
+    }
+}
+/// What a call of Sign would have ended with.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refusal {
+    /// A status code of gRPC, other than OK.
+    #[prost(uint32, tag = "1")]
+    pub code: u32,
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// As "grpc-retry-pushback-ms" of a call, in milliseconds.
+    #[prost(uint32, optional, tag = "3")]
+    pub retry_pushback_ms: ::core::option::Option<u32>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VerifyRequest {
     #[prost(oneof = "verify_request::Subject", tags = "1, 2")]
@@ -610,6 +653,34 @@ pub mod key_service_client {
                 .insert(GrpcMethod::new("keyservice.v1.KeyService", "Sign"));
             self.inner.unary(req, path, codec).await
         }
+        /// Many calls of Sign on one stream: each is answered by itself and when it is done, in any order. A connection has one
+        /// such stream at a time (RESOURCE_EXHAUSTED). A stream that ends with OK has answered all that it has read, and what it
+        /// has not answered may be asked again, by Sign: a message that is too large or not understood ends a stream too, and
+        /// Sign says why. A request that was sent cannot be taken back.
+        pub async fn sign_stream(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::SignStreamRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SignStreamResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/keyservice.v1.KeyService/SignStream",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("keyservice.v1.KeyService", "SignStream"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// Verifies a compact JWS or a bare signature, under somebody's public key or a ring of ours.
         pub async fn verify(
             &mut self,
@@ -796,6 +867,20 @@ pub mod key_service_server {
             &self,
             request: tonic::Request<super::SignRequest>,
         ) -> std::result::Result<tonic::Response<super::SignResponse>, tonic::Status>;
+        /// Server streaming response type for the SignStream method.
+        type SignStreamStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SignStreamResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Many calls of Sign on one stream: each is answered by itself and when it is done, in any order. A connection has one
+        /// such stream at a time (RESOURCE_EXHAUSTED). A stream that ends with OK has answered all that it has read, and what it
+        /// has not answered may be asked again, by Sign: a message that is too large or not understood ends a stream too, and
+        /// Sign says why. A request that was sent cannot be taken back.
+        async fn sign_stream(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::SignStreamRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::SignStreamStream>, tonic::Status>;
         /// Verifies a compact JWS or a bare signature, under somebody's public key or a ring of ours.
         async fn verify(
             &self,
@@ -960,6 +1045,54 @@ pub mod key_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/keyservice.v1.KeyService/SignStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignStreamSvc<T: KeyService>(pub Arc<T>);
+                    impl<
+                        T: KeyService,
+                    > tonic::server::StreamingService<super::SignStreamRequest>
+                    for SignStreamSvc<T> {
+                        type Response = super::SignStreamResponse;
+                        type ResponseStream = T::SignStreamStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::SignStreamRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyService>::sign_stream(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignStreamSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
