@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 
 use crate::contract::pkcs11;
 use crate::running::{KeyService, LEAD, caller, id_token, item, jwks, verification, wrapped};
+use crate::surface::get;
 
 const PAIRWISE: &str = "pairwise-subject/HS256";
 const OPAQUE: &str = "mac/HS256";
@@ -141,6 +142,13 @@ async fn s2_28_a_pairwise_subject_stays_for_ever() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
+    // Somebody should know, also who starts it another time.
+    service.running.keyring().keep_up().await.unwrap();
+    let metrics = get(service.running.metrics_address().unwrap(), "/metrics");
+    for (ring, is_raised) in [(PAIRWISE, 1), (OPAQUE, 0)] {
+        let line = format!("key_service_alarm{{ring=\"{ring}\",alarm=\"no_key\"}} {is_raised}");
+        assert!(metrics.contains(&line), "{line} {metrics}");
+    }
 }
 
 #[tokio::test]

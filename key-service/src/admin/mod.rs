@@ -13,7 +13,7 @@ use serde_json::json;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
-use crate::algorithm::RingName;
+use crate::algorithm::{RingAlgorithm, RingName};
 use crate::config::Admin;
 use crate::permissions;
 
@@ -44,9 +44,9 @@ pub enum Command {
         /// Why, for the record
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        /// Also the key of a ring that never gets another one
+        /// Also a key that seals, or the only one that its ring ever gets
         #[arg(long)]
-        without_heir: bool,
+        lose_what_it_made: bool,
     },
     /// Withdraws a key until it is enabled; where it was active, its successor signs at once
     Disable {
@@ -203,10 +203,10 @@ pub async fn run(settings: &Admin, command: Command, as_json: bool) -> Result<St
         Command::Revoke {
             kid,
             reason,
-            without_heir,
+            lose_what_it_made,
         } => {
-            if !without_heir {
-                has_heir(&mut client, &kid).await?;
+            if !lose_what_it_made {
+                loses_nothing(&mut client, &kid).await?;
             }
             let request = v1::RevokeKeyRequest { kid, reason };
             let revocation = client.revoke_key(request).await?.into_inner();
@@ -336,19 +336,26 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     cause.to_string()
 }
 
-/// Refuses to withdraw for good what has no successor, unless that is said: nothing brings it back.
-async fn has_heir(client: &mut KeyAdminClient<Channel>, kid: &str) -> Result<(), Error> {
+/// Refuses to withdraw for good what only this key opens or computes, unless that is said: nothing brings it back.
+async fn loses_nothing(client: &mut KeyAdminClient<Channel>, kid: &str) -> Result<(), Error> {
     let request = v1::ListKeysRequest::default();
     let keys = client.list_keys(request).await?.into_inner().keys;
-    let is_fixed = |key: &v1::Key| key.ring.parse().is_ok_and(|ring: RingName| ring.is_fixed());
-    match keys.iter().find(|key| key.kid == kid && is_fixed(key)) {
-        Some(key) => Err(Error::Input(format!(
-            "{} never gets another key, and what it computed cannot be computed again: \
-             with --without-heir it is revoked all the same",
-            key.ring
-        ))),
-        None => Ok(()),
-    }
+    let Some(key) = keys.iter().find(|key| key.kid == kid) else {
+        return Ok(());
+    };
+    let lost = match key.ring.parse::<RingName>() {
+        Ok(ring) if ring.is_fixed() => {
+            "never gets another key, and what this one computed cannot be computed again"
+        }
+        Ok(ring) if ring.algorithm() == RingAlgorithm::Seal => {
+            "seals: what this key sealed cannot be opened without it, so `rotate` and `oidc-gateway rewrap` come first"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Input(format!(
+        "{} {lost}; with --lose-what-it-made it is revoked all the same",
+        key.ring
+    )))
 }
 
 #[cfg(test)]

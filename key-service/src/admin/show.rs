@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use proto::v1;
 use serde_json::{Value, json};
 
+use crate::algorithm::{RingAlgorithm, RingName};
+
 /// RFC 3339; nothing where there is no time.
 fn time(seconds: i64) -> Option<String> {
     let time = jiff::Timestamp::from_second(seconds).ok()?;
@@ -146,15 +148,17 @@ pub(super) fn revocation_json(revocation: &v1::RevokeKeyResponse) -> Value {
 pub(super) fn revocation_text(revocation: &v1::RevokeKeyResponse) -> String {
     let mut text = String::new();
     if let Some(revoked) = &revocation.revoked {
-        let _ = writeln!(
-            text,
-            "{}: {} is revoked and no longer published",
-            revoked.ring, revoked.kid
-        );
-        let _ = writeln!(
-            text,
-            "relying parties accept it until their copy of the JWK Set is too old"
-        );
+        let _ = writeln!(text, "{}: {} is revoked", revoked.ring, revoked.kid);
+        if let Ok(ring) = revoked.ring.parse::<RingName>() {
+            text.push_str(match ring.algorithm() {
+                RingAlgorithm::Signature(_) => {
+                    "relying parties accept it until their copy of the JWK Set is too old\n"
+                }
+                RingAlgorithm::Decryption(_) => "what is encrypted to it is refused from now on\n",
+                RingAlgorithm::Seal => "what it sealed is not opened any more\n",
+                RingAlgorithm::Mac => "what it computed is not computed again\n",
+            });
+        }
     }
     text.push_str(&signs_from_now(&revocation.signing_kid));
     if let Some(created) = &revocation.created {

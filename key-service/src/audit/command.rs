@@ -244,6 +244,7 @@ fn show(report: &Report, as_json: bool) -> String {
             "checkpoints": report.checkpoints,
             "covered": report.covered,
             "unproven": report.unproven(),
+            "end_known": report.is_end_known,
             "unfinished_line": report.is_within_a_line,
             "checkpoint": report.newest,
             "finding": finding,
@@ -280,6 +281,15 @@ fn show(report: &Report, as_json: bool) -> String {
         match (report.unproven(), report.is_within_a_line) {
             (records, false) => records.to_string(),
             (records, true) => format!("{records}, and the beginning of one"),
+        },
+    );
+    row(
+        "end",
+        if report.is_end_known {
+            "not before the checkpoint that is known".to_owned()
+        } else {
+            "NOT KNOWN: what was cut off is not missed; give a checkpoint with --checkpoint"
+                .to_owned()
         },
     );
     text

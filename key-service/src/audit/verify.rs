@@ -54,6 +54,8 @@ pub enum Finding {
 pub enum Has {
     /// Not so many: it was cut off.
     Fewer(u64),
+    /// Those, and not the record that holds it: it was cut off there.
+    NotItself,
     /// Others.
     Others,
 }
@@ -62,6 +64,7 @@ impl std::fmt::Display for Has {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Has::Fewer(records) => write!(f, "ends after {records}: it was cut off"),
+            Has::NotItself => f.write_str("ends before the record that holds it: it was cut off"),
             Has::Others => f.write_str("has others"),
         }
     }
@@ -91,6 +94,9 @@ pub struct Report {
     pub covered: u64,
     /// The newest checkpoint, a signed note.
     pub newest: Option<String>,
+    /// Whether a checkpoint from elsewhere said how long the log is at least. What is cut off at a checkpoint is not missed
+    /// otherwise.
+    pub is_end_known: bool,
     /// Whether the end of the last line is not written, as happens while a log is written and when a process is killed.
     pub is_within_a_line: bool,
     /// Whose word the signatures are.
@@ -263,7 +269,8 @@ impl<'a> Verifier<'a> {
         }
         if let (None, Some((known, false))) = (&finding, &self.known) {
             let has = match end {
-                end if end <= known.size => Has::Fewer(end),
+                end if end < known.size => Has::Fewer(end),
+                end if end == known.size => Has::NotItself,
                 _ => Has::Others,
             };
             let size = known.size;
@@ -275,6 +282,7 @@ impl<'a> Verifier<'a> {
             checkpoints: self.checkpoints,
             covered: self.proven.size(),
             newest: self.newest,
+            is_end_known: self.known.is_some(),
             is_within_a_line,
             trust: match self.checkpoints {
                 0 => Trust::None,
@@ -333,6 +341,7 @@ mod tests {
                 checkpoints: u64::from(covered.is_some()),
                 covered: covered.unwrap_or(0),
                 newest: covered.map(|_| String::new()),
+                is_end_known: false,
                 is_within_a_line: false,
                 trust: Trust::None,
                 finding: None,

@@ -22,17 +22,20 @@ pub enum Alarm {
     Unacknowledged,
     /// A key is not as we make them, and is not used.
     Defective,
+    /// Keys there were, and none is left to use.
+    NoKey,
 }
 
 impl Alarm {
     /// All there are.
-    pub const ALL: [Alarm; 6] = [
+    pub const ALL: [Alarm; 7] = [
         Alarm::Late,
         Alarm::Future,
         Alarm::NoStandby,
         Alarm::Overdue,
         Alarm::Unacknowledged,
         Alarm::Defective,
+        Alarm::NoKey,
     ];
 
     /// The word for it, in logs and metrics.
@@ -45,6 +48,7 @@ impl Alarm {
             Alarm::Overdue => "overdue",
             Alarm::Unacknowledged => "unacknowledged",
             Alarm::Defective => "defective",
+            Alarm::NoKey => "no_key",
         }
     }
 }

@@ -288,6 +288,10 @@ fn ring(
     if ring.standings().any(|one| one.reason == "defective") {
         ring.alarms.push(Alarm::Defective);
     }
+    let has_key = |one: &Standing| matches!(one.state, State::Active | State::Next);
+    if ring.standings().next().is_some() && !ring.standings().any(has_key) {
+        ring.alarms.push(Alarm::NoKey);
+    }
     ring
 }
 

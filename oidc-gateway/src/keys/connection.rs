@@ -401,7 +401,9 @@ impl http_body::Body for Answer {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use tokio::net::UnixListener;
     use tokio::sync::Notify;
+    use tower::Service as _;
 
     use super::*;
 
@@ -431,6 +433,37 @@ mod tests {
         };
         let told = tokio::time::timeout(Duration::from_secs(20), told);
         told.await.expect("a stream that is not asked");
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_unread_is_asked_again_elsewhere() {
+        let path = std::env::temp_dir().join(format!("signet-refused-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move {
+            for refuses in [true, true, false] {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(refusing(stream, refuses));
+            }
+        });
+        let mut connection = Connection::new(Address::Unix(path.clone()), None, KEEP_ALIVE);
+        let request = Request::post("/a.Service/Method").body(Body::empty());
+        let answer = connection.call(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    async fn refusing(stream: UnixStream, refuses: bool) {
+        let mut server = h2::server::handshake(stream).await.unwrap();
+        let mut unanswered = Vec::new();
+        while let Some(Ok((request, mut respond))) = server.accept().await {
+            if request.uri().path() == SIGN_STREAM {
+                unanswered.push((request, respond));
+            } else if refuses {
+                respond.send_reset(h2::Reason::REFUSED_STREAM);
+            } else {
+                respond.send_response(Response::new(()), true).unwrap();
+            }
+        }
     }
 
     #[test]
