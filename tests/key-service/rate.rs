@@ -135,6 +135,7 @@ async fn each_operation_with_a_key_counts() {
     for what in [
         "items",
         "too many items",
+        "no items",
         "refused",
         "Mac",
         "Wrap",
@@ -158,6 +159,7 @@ async fn each_operation_with_a_key_counts() {
             let (operations, answer) = match what {
                 "items" => (16, keys.sign(items(&service, 16)).await.map(drop)),
                 "too many items" => (16, keys.sign(items(&service, 17)).await.map(drop)),
+                "no items" => (1, keys.sign(items(&service, 0)).await.map(drop)),
                 "refused" => (
                     1,
                     sign(&mut keys, RING, service.now() - 600).await.map(drop),

@@ -2,6 +2,7 @@
 //! has read.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::time::Duration;
 
 use proto::v1::key_service_client::KeyServiceClient;
@@ -159,7 +160,9 @@ async fn a_connection_has_one() {
 
 #[tokio::test]
 async fn it_ends_in_order_with_the_service() {
-    let service = KeyService::start(TABLES);
+    let service = KeyService::configured(TABLES, |config| {
+        config.listen.drain = Duration::from_secs(20);
+    });
     let now = service.now();
     let mut keys = service.keys().await;
     let (ask, mut stream) = stream(&mut keys).await.unwrap();
@@ -191,29 +194,37 @@ async fn it_ends_in_order_with_the_service() {
     drop(folder);
 }
 
+/// A caller with room for an octet, until it reads what has come.
+async fn unreading(service: &KeyService) -> KeyServiceClient<Channel> {
+    let issued = caller(&service.authority, GATEWAY);
+    let identity = Identity::from_pem(&issued.certificate_pem, &issued.key_pem);
+    let endpoint = service.endpoint(ClientTlsConfig::new().identity(identity));
+    let endpoint = endpoint.unwrap().initial_stream_window_size(1);
+    KeyServiceClient::new(endpoint.connect().await.unwrap())
+}
+
+async fn until_signed(log: &Path, jti: &str) {
+    let written = async {
+        while !signed(log).contains(jti) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let written = tokio::time::timeout(Duration::from_secs(20), written);
+    written.await.expect("a signature that is finished");
+}
+
 #[tokio::test]
 async fn who_does_not_read_keeps_nothing_from_being_done() {
     let service = KeyService::configured(TABLES, |config| config.listen.concurrent_streams = 4);
     let (now, log) = (service.now(), log_of(&service));
-    let issued = caller(&service.authority, GATEWAY);
-    let identity = Identity::from_pem(&issued.certificate_pem, &issued.key_pem);
-    let endpoint = service.endpoint(ClientTlsConfig::new().identity(identity));
-    // Room for an octet, until what has come is read.
-    let endpoint = endpoint.unwrap().initial_stream_window_size(1);
-    let mut keys = KeyServiceClient::new(endpoint.connect().await.unwrap());
+    let mut keys = unreading(&service).await;
     let (ask, mut stream) = stream(&mut keys).await.unwrap();
     for id in 0..16 {
         let request = request(id, RING, &claims(now, &id.to_string()));
         ask.send(request).await.unwrap();
         // One is on its way out; four more have room.
         if id < 5 {
-            let written = async {
-                while !signed(&log).contains(&id.to_string()) {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            let written = tokio::time::timeout(Duration::from_secs(20), written);
-            written.await.expect("a signature that is finished");
+            until_signed(&log, &id.to_string()).await;
         }
     }
     // Nor does it keep anybody from asking otherwise.
@@ -225,6 +236,25 @@ async fn who_does_not_read_keeps_nothing_from_being_done() {
     for (id, answer) in answers(&mut stream, 16).await {
         answer.unwrap_or_else(|refusal| panic!("{id}: {refusal:?}"));
     }
+}
+
+#[tokio::test]
+async fn there_is_no_other_while_answers_are_unread() {
+    let service = KeyService::start(TABLES);
+    let (now, log) = (service.now(), log_of(&service));
+    let mut keys = unreading(&service).await;
+    let (ask, mut first) = stream(&mut keys).await.unwrap();
+    for id in 0..4 {
+        let request = request(id, RING, &claims(now, &id.to_string()));
+        ask.send(request).await.unwrap();
+    }
+    drop(ask);
+    until_signed(&log, "3").await;
+    let refused = stream(&mut keys).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    answers(&mut first, 4).await;
+    assert!(first.message().await.unwrap().is_none());
+    stream(&mut keys).await.unwrap();
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use crate::registration::WEB;
 use crate::secrets::{folder, metrics};
 use crate::stack::{self, Options, Stack};
 
-/// More than a gateway has connections: the first signature of each is asked for by a call.
 const LOGINS: usize = 8;
+/// Where there is no connection yet, a call makes it. The gateway has one.
+const FIRST: usize = 1;
 
 /// How many signatures came by a stream.
 async fn streamed(stack: &Stack) -> usize {
@@ -41,6 +42,6 @@ async fn signatures_come_by_a_stream_also_after_a_restart() {
             assert_eq!(answer.status, 200, "{}", answer.text());
         }
         let count = streamed(&stack).await;
-        assert!((1..=LOGINS).contains(&count), "{count}");
+        assert!((LOGINS - FIRST..=LOGINS).contains(&count), "{count}");
     }
 }

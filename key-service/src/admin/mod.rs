@@ -336,11 +336,14 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     cause.to_string()
 }
 
-/// Refuses to withdraw for good what only this key opens or computes, unless that is said: nothing brings it back.
+/// Refuses to withdraw for good what only this key opens, or what no other key of its ring will ever compute, unless that
+/// is said: nothing brings it back. A key that waits has made nothing, and one that is revoked is gone already.
 async fn loses_nothing(client: &mut KeyAdminClient<Channel>, kid: &str) -> Result<(), Error> {
     let request = v1::ListKeysRequest::default();
     let keys = client.list_keys(request).await?.into_inner().keys;
-    let Some(key) = keys.iter().find(|key| key.kid == kid) else {
+    use v1::KeyState::{Active, Disabled, Retired};
+    let has_made = |key: &&v1::Key| matches!(key.state(), Active | Disabled | Retired);
+    let Some(key) = keys.iter().filter(has_made).find(|key| key.kid == kid) else {
         return Ok(());
     };
     let lost = match key.ring.parse::<RingName>() {

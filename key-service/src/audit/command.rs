@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::note::{Malformed, VerifierKey};
 use super::proof::{self, Proof};
 use super::read::{Next, Reader, beside, closed_files};
-use super::verify::{Report, Trust, Verifier, verify};
+use super::verify::{End, Report, Trust, Verifier, verify};
 
 /// How often a log that is followed is looked at.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -244,7 +244,7 @@ fn show(report: &Report, as_json: bool) -> String {
             "checkpoints": report.checkpoints,
             "covered": report.covered,
             "unproven": report.unproven(),
-            "end_known": report.is_end_known,
+            "end": end(report.end),
             "unfinished_line": report.is_within_a_line,
             "checkpoint": report.newest,
             "finding": finding,
@@ -285,14 +285,28 @@ fn show(report: &Report, as_json: bool) -> String {
     );
     row(
         "end",
-        if report.is_end_known {
-            "not before the checkpoint that is known".to_owned()
-        } else {
-            "NOT KNOWN: what was cut off is not missed; give a checkpoint with --checkpoint"
-                .to_owned()
+        match report.end {
+            End::Given => "known by the given checkpoint".to_owned(),
+            End::Beside => {
+                "known by the checkpoint beside the log; one that was kept elsewhere, with --checkpoint, proves more"
+                    .to_owned()
+            }
+            End::Unknown if report.finding.is_some() => "not known".to_owned(),
+            End::Unknown => {
+                "NOT KNOWN: what was cut off is not missed; give a checkpoint with --checkpoint"
+                    .to_owned()
+            }
         },
     );
     text
+}
+
+fn end(end: End) -> &'static str {
+    match end {
+        End::Given => "given",
+        End::Beside => "beside",
+        End::Unknown => "unknown",
+    }
 }
 
 fn tail(

@@ -81,6 +81,17 @@ pub enum Trust {
     None,
 }
 
+/// By which checkpoint the end of a log is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// One that the reader gave.
+    Given,
+    /// The one beside the log, which whoever cuts the log can replace by an earlier one.
+    Beside,
+    /// By none, or by none that the log agrees with.
+    Unknown,
+}
+
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -94,9 +105,8 @@ pub struct Report {
     pub covered: u64,
     /// The newest checkpoint, a signed note.
     pub newest: Option<String>,
-    /// Whether a checkpoint from elsewhere said how long the log is at least. What is cut off at a checkpoint is not missed
-    /// otherwise.
-    pub is_end_known: bool,
+    /// Who says how long the log is at least. What is cut off at a checkpoint is not missed otherwise.
+    pub end: End,
     /// Whether the end of the last line is not written, as happens while a log is written and when a process is killed.
     pub is_within_a_line: bool,
     /// Whose word the signatures are.
@@ -133,6 +143,8 @@ pub struct Verifier<'a> {
     newest: Option<String>,
     /// A checkpoint that is known from elsewhere, and whether the log agreed with it.
     known: Option<(Checkpoint, bool)>,
+    /// Who told of that one.
+    source: End,
     finding: Option<Finding>,
 }
 
@@ -152,6 +164,7 @@ impl<'a> Verifier<'a> {
             checkpoints: 0,
             newest: None,
             known: None,
+            source: End::Unknown,
             finding: None,
         }
     }
@@ -160,7 +173,7 @@ impl<'a> Verifier<'a> {
     ///
     /// # Errors
     /// When it is none, or none of the keys signed it.
-    pub fn know(&mut self, note: &str) -> Result<(), Finding> {
+    pub fn know(&mut self, note: &str, source: End) -> Result<(), Finding> {
         let wrong = Finding::Known {
             size: 0,
             has: Has::Others,
@@ -175,6 +188,7 @@ impl<'a> Verifier<'a> {
             return Err(wrong);
         }
         self.known = Some((checkpoint, false));
+        self.source = source;
         Ok(())
     }
 
@@ -259,18 +273,28 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// The root of the first records, so many of them.
+    fn root_of(&self, size: u64) -> Option<Hash> {
+        let mut tree = self.proven.clone();
+        let more = usize::try_from(size.checked_sub(tree.size())?).ok()?;
+        for leaf in self.since.get(..more)? {
+            tree.push(*leaf);
+        }
+        Some(tree.root())
+    }
+
     /// What was found out.
     #[must_use]
     pub fn finish(self, is_within_a_line: bool) -> Report {
         let end = self.state.as_ref().map_or(0, State::next);
-        let mut finding = self.finding;
+        let mut finding = self.finding.clone();
         if finding.is_none() && self.state.is_none() {
             finding = Some(Finding::Nothing);
         }
         if let (None, Some((known, false))) = (&finding, &self.known) {
             let has = match end {
                 end if end < known.size => Has::Fewer(end),
-                end if end == known.size => Has::NotItself,
+                _ if self.root_of(known.size) == Some(known.root) => Has::NotItself,
                 _ => Has::Others,
             };
             let size = known.size;
@@ -282,7 +306,10 @@ impl<'a> Verifier<'a> {
             checkpoints: self.checkpoints,
             covered: self.proven.size(),
             newest: self.newest,
-            is_end_known: self.known.is_some(),
+            end: match self.known {
+                Some((_, true)) => self.source,
+                _ => End::Unknown,
+            },
             is_within_a_line,
             trust: match self.checkpoints {
                 0 => Trust::None,
@@ -307,8 +334,10 @@ pub fn verify(mut verifier: Verifier<'_>, path: &Path, known: Option<&str>) -> i
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(String::new()),
         Err(error) => return Err(error),
     };
-    if let Some(note) = known.or(beside.as_deref())
-        && let Err(finding) = verifier.know(note)
+    let known = known.map(|note| (note, End::Given));
+    let beside = beside.as_deref().map(|note| (note, End::Beside));
+    if let Some((note, source)) = known.or(beside)
+        && let Err(finding) = verifier.know(note, source)
     {
         verifier.finding = Some(finding);
         return Ok(verifier.finish(false));
@@ -324,7 +353,7 @@ pub fn verify(mut verifier: Verifier<'_>, path: &Path, known: Option<&str>) -> i
 
 #[cfg(test)]
 mod tests {
-    use super::{Report, Trust};
+    use super::{End, Report, Trust};
 
     #[test]
     fn the_unproven_tail_is_of_what_is_there() {
@@ -341,7 +370,7 @@ mod tests {
                 checkpoints: u64::from(covered.is_some()),
                 covered: covered.unwrap_or(0),
                 newest: covered.map(|_| String::new()),
-                is_end_known: false,
+                end: End::Unknown,
                 is_within_a_line: false,
                 trust: Trust::None,
                 finding: None,

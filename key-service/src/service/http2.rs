@@ -3,6 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 
 use super::gathered::Gathered;
@@ -23,6 +25,17 @@ const HEADERS: u32 = 16 * 1024;
 /// What a peer may send before it is read, in octets: of a stream, and of a connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// In the extensions of a response: nothing of it, its end included, goes into the connection's buffer before what was
+/// there has left. What it holds is let go then.
+#[derive(Debug, Clone)]
+pub(super) struct Unhurried(#[expect(dead_code, reason = "held")] Arc<OwnedSemaphorePermit>);
+
+impl Unhurried {
+    pub(super) fn holding(permit: OwnedSemaphorePermit) -> Unhurried {
+        Unhurried(Arc::new(permit))
+    }
+}
 
 type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -127,15 +140,16 @@ async fn respond_with(
         return;
     };
     let (head, body) = response.into_parts();
+    let unhurried = head.extensions.get::<Unhurried>().cloned();
     let is_whole = body.is_end_stream();
     let sent = respond.send_response(Response::from_parts(head, ()), is_whole);
     if let (Ok(stream), false) = (sent, is_whole) {
-        send(body, stream).await;
+        send(body, stream, unhurried).await;
     }
 }
 
-async fn send(mut body: Body, mut stream: SendStream<Bytes>) {
-    let mut is_first = true;
+async fn send(mut body: Body, mut stream: SendStream<Bytes>, unhurried: Option<Unhurried>) {
+    let mut is_first = unhurried.is_none();
     loop {
         let frame = poll_fn(|context| match Pin::new(&mut body).poll_frame(context) {
             Poll::Ready(frame) => Poll::Ready(Ok(frame)),
@@ -157,6 +171,7 @@ async fn send(mut body: Body, mut stream: SendStream<Bytes>) {
                 is_first = false;
                 stream.send_data(data, false)
             }
+            Err(_) if unhurried.is_some() && !has_room(&mut stream).await => return,
             Err(frame) => match frame.into_trailers() {
                 Ok(trailers) => return drop(stream.send_trailers(trailers)),
                 Err(_) => Ok(()),
@@ -170,10 +185,16 @@ async fn send(mut body: Body, mut stream: SendStream<Bytes>) {
 
 async fn has_room(stream: &mut SendStream<Bytes>) -> bool {
     stream.reserve_capacity(1);
-    matches!(
-        poll_fn(|context| stream.poll_capacity(context)).await,
-        Some(Ok(_))
-    )
+    poll_fn(|context| {
+        // h2 tells of every change, also of one to nothing.
+        while stream.capacity() == 0 {
+            if !matches!(ready!(stream.poll_capacity(context)), Some(Ok(_))) {
+                return Poll::Ready(false);
+            }
+        }
+        Poll::Ready(true)
+    })
+    .await
 }
 
 /// The body of a request.

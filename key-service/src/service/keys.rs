@@ -16,7 +16,7 @@ use crate::metrics::Rpc;
 
 use super::peer::Caller;
 use super::publication::public_jwks;
-use super::sign_stream::sign_stream;
+use super::sign_stream::{Answer, sign_stream};
 use super::{Call, Shared, watch};
 
 /// The service as one connection's caller has it.
@@ -26,7 +26,7 @@ pub(super) struct Keys {
     pub(super) caller: Arc<Caller>,
     /// When the connection began.
     pub(super) since: Instant,
-    /// The connection's one SignStream has it.
+    /// The connection's one SignStream has it until its answers have left.
     pub(super) stream: Arc<Semaphore>,
 }
 
@@ -41,13 +41,13 @@ impl KeyService for Keys {
         self.sign_request(call, request.get_ref(), deadline).await
     }
 
-    type SignStreamStream = ReceiverStream<Result<v1::SignStreamResponse, Status>>;
+    type SignStreamStream = ReceiverStream<Answer>;
 
     async fn sign_stream(
         &self,
         request: Request<Streaming<v1::SignStreamRequest>>,
     ) -> Result<Response<Self::SignStreamStream>, Status> {
-        sign_stream(self, request.into_inner()).map(Response::new)
+        sign_stream(self, request.into_inner())
     }
 
     async fn verify(
@@ -141,7 +141,7 @@ impl KeyService for Keys {
         let deadline = deadline(request.metadata());
         let items = &request.get_ref().items;
         let outcome = async {
-            self.caller.spend(items.len(), call.since)?;
+            self.caller.spend(items.len().max(1), call.since)?;
             self.rewrap_items(items, deadline, &mut call.entry).await
         };
         let outcome = outcome.await;
@@ -167,7 +167,7 @@ impl KeyService for Keys {
         let call = Call::begin(&self.shared, Rpc::WatchPublicJwks, &self.caller, &request);
         let answer = self.shared.answer(call, Ok(())).await?;
         let shared = Arc::clone(&self.shared);
-        Ok(answer.map(|()| watch::watch(shared, &self.caller, request.into_inner())))
+        Ok(answer.map(|()| watch::watch(shared, &self.caller, self.since, request.into_inner())))
     }
 }
 
@@ -190,7 +190,7 @@ impl Keys {
     ) -> Result<Response<v1::SignResponse>, Status> {
         let items = &request.items;
         let outcome = async {
-            self.caller.spend(items.len(), call.since)?;
+            self.caller.spend(items.len().max(1), call.since)?;
             self.sign_items(items, deadline, &mut call.entry).await
         };
         let (outcome, answers) = match outcome.await {

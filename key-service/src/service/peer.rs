@@ -69,7 +69,7 @@ impl Caller {
         config::ring_of_secrets(alg).map_or(&[], |ring| self.restrictions(ring))
     }
 
-    /// Counts operations with keys of ours against its rate.
+    /// Counts operations with keys of ours against its rate. A request without any is refused, and costs its record.
     pub(super) fn spend(&self, operations: usize, at: Instant) -> Result<(), Error> {
         let Some(rate) = self.rate.as_ref().filter(|_| operations > 0) else {
             return Ok(());

@@ -8,22 +8,23 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use proto::v1::{self, sign_stream_response::Outcome};
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use super::Call;
 use super::connection::ended;
+use super::http2::Unhurried;
 use super::keys::Keys;
 use super::status;
 use crate::metrics::Rpc;
 
-type Answer = Result<v1::SignStreamResponse, Status>;
+pub(super) type Answer = Result<v1::SignStreamResponse, Status>;
 
-/// The answers to a stream's requests. A connection has one such stream: what that has in work or unread at a time is as
-/// much as the connection may ask for by calls.
+/// The answers to a stream's requests. A connection has one such stream until all of them have left: what that has in work
+/// or unread at a time is as much as the connection may ask for by calls.
 pub(super) fn sign_stream(
     keys: &Keys,
     requests: Streaming<v1::SignStreamRequest>,
-) -> Result<ReceiverStream<Answer>, Status> {
+) -> Result<Response<ReceiverStream<Answer>>, Status> {
     let only = Arc::clone(&keys.stream).try_acquire_owned();
     let only = only.map_err(|_| status::streams_already())?;
     let most = keys.shared.limits.concurrent_streams;
@@ -43,9 +44,11 @@ pub(super) fn sign_stream(
             () = work(&keys, requests, answers) => {}
         }
         unfinished.finish();
-        drop(only);
     });
-    Ok(ReceiverStream::new(stream))
+    let mut response = Response::new(ReceiverStream::new(stream));
+    // tonic lets the stream go when it has its last answer.
+    response.extensions_mut().insert(Unhurried::holding(only));
+    Ok(response)
 }
 
 /// Keeps a stream from ending with OK while something that it has read is not answered: a panic in one of its signatures
@@ -116,7 +119,13 @@ async fn sign(keys: &Keys, asked: v1::SignStreamRequest) -> v1::SignStreamRespon
         .checked_add(timeout)
         .filter(|_| !timeout.is_zero());
     let request = asked.request.unwrap_or_default();
-    let outcome = match keys.sign_request(call, &request, deadline).await {
+    let signing = keys.sign_request(call, &request, deadline);
+    // After the deadline nobody waits: what is not told must not be remembered either (`once_key`). A call is dropped then.
+    let signed = match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), signing).await,
+        None => Ok(signing.await),
+    };
+    let outcome = match signed.unwrap_or_else(|_| Err(status::too_late())) {
         Ok(answer) => Outcome::Response(answer.into_inner()),
         Err(status) => Outcome::Refusal(v1::Refusal {
             code: status.code() as u32,

@@ -82,6 +82,11 @@ pub(crate) fn streams_already() -> Status {
     Status::resource_exhausted("the connection has its SignStream already")
 }
 
+/// The caller's deadline passed while it was worked on.
+pub(crate) fn too_late() -> Status {
+    Status::deadline_exceeded("the deadline passed")
+}
+
 /// A stream that ends before what it has read is answered.
 pub(crate) fn stream_broke() -> Status {
     Status::internal("not all that was read is answered")

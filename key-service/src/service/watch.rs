@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use proto::v1::{PublicJwksResponse, WatchPublicJwksRequest};
 use tokio::sync::mpsc;
@@ -94,17 +95,19 @@ impl Watchers {
     }
 }
 
-/// Answers at once with what is published, and again on every change, until the caller or the connection ends.
+/// Answers at once with what is published, and again on every change, until the caller or the connection, which began
+/// `since`, ends.
 pub(super) fn watch(
     shared: Arc<Shared>,
     caller: &Caller,
+    since: Instant,
     requests: Streaming<WatchPublicJwksRequest>,
 ) -> ReceiverStream<Result<PublicJwksResponse, Status>> {
     let (answers, stream) = mpsc::channel(2);
     let caller = caller.name().to_owned();
     tokio::spawn(async move {
         let mut watcher = None;
-        let age = shared.limits.connection_age;
+        let age = shared.limits.connection_age.saturating_sub(since.elapsed());
         tokio::select! {
             () = ended(shared.stop.clone(), age) => {}
             () = push(&shared, answers) => {}

@@ -100,10 +100,11 @@ impl Connection {
             current.there = None;
             return None;
         }
-        let most = there.sender.current_max_send_streams();
+        // What is not read at once would be old when it is. The stream itself is one; before its settings have come, the
+        // key-service has said nothing.
+        let most = Some(there.sender.current_max_send_streams()).filter(|most| *most < usize::MAX);
         let signing = &there.signing;
-        // The stream itself is one. What is not read at once would be old when it is.
-        (signing.waiting() + 1 < most).then(|| Arc::clone(signing))
+        (signing.waiting() + 1 < most?).then(|| Arc::clone(signing))
     }
 
     /// For a task that must not keep it.
@@ -413,7 +414,9 @@ mod tests {
         let is_to_end = Arc::new(Notify::new());
         let ending = Arc::clone(&is_to_end);
         tokio::spawn(async move {
-            let mut server = h2::server::handshake(there).await.unwrap();
+            let mut builder = h2::server::Builder::new();
+            builder.max_concurrent_streams(100);
+            let mut server = builder.handshake::<_, Bytes>(there).await.unwrap();
             let _unanswered = server.accept().await.unwrap().unwrap();
             tokio::select! {
                 _ = server.accept() => {}
@@ -424,7 +427,8 @@ mod tests {
         let connection = Connection::new(Address::Unix("".into()), None, KEEP_ALIVE);
         assert!(connection.signing().is_none());
         connection.0.greet(here).await.unwrap();
-        assert!(connection.signing().is_some());
+        let signing = tokio::time::timeout(Duration::from_secs(20), ready(&connection));
+        drop(signing.await.expect("a stream"));
         is_to_end.notify_one();
         let told = async {
             while connection.signing().is_some() {
@@ -436,8 +440,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_more_is_asked_than_the_key_service_takes() {
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            let mut builder = h2::server::Builder::new();
+            builder.max_concurrent_streams(2);
+            let mut server = builder.handshake::<_, Bytes>(there).await.unwrap();
+            let _unanswered = server.accept().await.unwrap().unwrap();
+            server.accept().await;
+        });
+        let connection = Connection::new(Address::Unix("".into()), None, KEEP_ALIVE);
+        connection.0.greet(here).await.unwrap();
+        let signing = tokio::time::timeout(Duration::from_secs(20), ready(&connection));
+        let signing = signing.await.expect("a stream");
+        let asking = tokio::spawn(async move {
+            let request = proto::v1::SignRequest::default();
+            signing.sign(request, "", 0).await
+        });
+        // One is the stream itself, and one waits.
+        tokio::task::yield_now().await;
+        assert!(connection.signing().is_none());
+        asking.abort();
+    }
+
+    /// The stream, once the other side has said how much it takes.
+    async fn ready(connection: &Connection) -> Arc<Signing> {
+        loop {
+            if let Some(signing) = connection.signing() {
+                return signing;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
     async fn what_was_refused_unread_is_asked_again_elsewhere() {
         let path = std::env::temp_dir().join(format!("signet-refused-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
         tokio::spawn(async move {
             for refuses in [true, true, false] {

@@ -220,13 +220,15 @@ impl Keys {
         Ok(signed.into_iter().map(|item| item.compact).collect())
     }
 
-    /// By the stream of the connection, or by a call.
+    /// By the stream of the connection, or by a call: who goes away takes a call back, and what was signed once for nobody
+    /// would be lost for whoever asks again.
     async fn sign_message(
         &self,
         id: &str,
         mut message: v1::SignRequest,
     ) -> Result<Response<v1::SignResponse>, Status> {
-        if let Some(signing) = self.connection.signing() {
+        let is_once = message.items.iter().any(|item| item.once_key.is_some());
+        if let Some(signing) = self.connection.signing().filter(|_| !is_once) {
             // 0 would be no limit at all.
             let timeout_ms = u32::try_from(self.timeout.as_millis())
                 .unwrap_or(u32::MAX)

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use key_service::audit::note::VerifierKey;
-use key_service::audit::verify::{Finding, Report, Trust, Verifier, verify};
+use key_service::audit::verify::{End, Finding, Report, Trust, Verifier, verify};
 use key_service::config::Durability;
 
 use super::{at, checked, intact, pinned, sign};
@@ -36,7 +36,7 @@ async fn a_log(count: usize) -> (Vec<u8>, Vec<VerifierKey>, tempfile::TempDir) {
 
 fn verified(content: &[u8], keys: &[VerifierKey], known: &str) -> Report {
     let mut verifier = Verifier::new(keys, Trust::Pinned, 0);
-    verifier.know(known).unwrap();
+    verifier.know(known, End::Given).unwrap();
     let mut rest = content;
     while let Some(end) = rest.iter().position(|octet| *octet == b'\n') {
         if !verifier.line(&rest[..end]) {
