@@ -3,6 +3,7 @@
 //! A file is complete before it has its name, and on the disk before its writer is told so. Name, label and id are
 //! authenticated with the content, so a file cannot be passed off as another.
 
+use std::alloc::System;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut as _, KeyInit as _};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -244,10 +245,16 @@ fn stretch(passphrase: &[u8], salt: &str) -> Result<Aes256Gcm, Error> {
     let params = Params::new(memory, passes, lanes, Some(key.len()));
     params
         .and_then(|params| {
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(
+            // Of the system and back to it at once. mimalloc keeps what is freed until more is, and a service may have
+            // nothing to do for long after its start.
+            let mut blocks = allocator_api2::vec::Vec::new_in(System);
+            blocks.resize(params.block_count(), Block::new());
+            let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+            argon2.hash_password_into_with_memory(
                 passphrase,
                 salt.as_bytes(),
                 &mut *key,
+                &mut blocks[..],
             )
         })
         .map_err(|error| Error::Unusable(format!("cannot stretch the passphrase: {error}")))?;
